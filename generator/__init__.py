@@ -1,0 +1,39 @@
+"""golfpack's build side: from a checkpoint and a script to one self-extracting file, and back.
+
+>>> import torch, generator
+>>> payload = generator.encode_state_dict({"weight": torch.eye(4)}, {"rule": [{"pattern": "*", "quantizer": "int4"}]})
+>>> bool((generator.decode_payload(payload)["weight"].argmax(0) == torch.arange(4)).all())
+True
+"""
+
+from generator.building import BUDGET, BudgetError, build, encode, wrap
+from generator.encode import encode_state_dict
+from generator.errors import CheckError, GolfpackError, InputError
+from generator.inspection import Inspection, inspect
+from generator.payload import decode_payload
+from generator.recipe import Recipe, load_recipe
+from generator.unpacking import Unpacked, unpack
+from generator.verification import Verification, verify
+from generator.version import __version__
+
+__all__ = [
+    "BUDGET",
+    "BudgetError",
+    "CheckError",
+    "GolfpackError",
+    "InputError",
+    "Inspection",
+    "Recipe",
+    "Unpacked",
+    "Verification",
+    "__version__",
+    "build",
+    "decode_payload",
+    "encode",
+    "encode_state_dict",
+    "inspect",
+    "load_recipe",
+    "unpack",
+    "verify",
+    "wrap",
+]

@@ -1,0 +1,109 @@
+"""Artifacts opened for reading: their parts, without executing anything."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+
+import python_minifier
+
+from generator import carriers
+from generator.carriers import Parts
+from generator.errors import InputError
+from generator.payload import Manifest, read_manifest
+from generator.source.compress import decompress_code
+from generator.source.script import parse, restore_import
+from runtime_stub.payload import MAGIC
+
+FILE_LIMIT = 2**28  # bytes; nothing near the cap comes close
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An artifact, or a bare payload file (then `carrier` is "payload" and there is no code).
+
+    Attributes:
+        path: the file.
+        size: its bytes.
+        carrier: name of the carrier that wrote it.
+        parts: compressed code, payload, header.
+        code: decompressed code, exactly what is executed.
+        script: minified source of the script alone, the import of `load_state_dict` restored.
+        source: the same as readable source.
+        loader: the inlined loader's source; "" without weights.
+        manifest: what the payload holds; None without weights.
+    """
+
+    path: Path
+    size: int
+    carrier: str
+    parts: Parts
+    code: str
+    script: str
+    source: str
+    loader: str
+    manifest: Manifest | None
+
+
+def read_artifact(path: str | Path, data: bytes | None = None) -> Artifact:
+    """Open a file that golfpack made.
+
+    Args:
+        path: the file.
+        data: its bytes, when they are not on disk yet.
+
+    Raises:
+        InputError: it is missing, too large, not golfpack's, or damaged.
+    """
+    path = Path(path)
+    data = _read_bytes(path) if data is None else data
+    try:
+        if data.startswith(MAGIC[:3]):
+            parts = Parts(b"", data, "", "", "")
+            return Artifact(path, len(data), "payload", parts, "", "", "", "", read_manifest(data))
+        for name, carrier in carriers.REGISTRY.items():
+            found = carrier.read(data)
+            if found is not None:
+                return _open(path, len(data), name, found)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    raise InputError(f"{path} is not a file that golfpack made, or its frame was edited")
+
+
+def _open(path: Path, size: int, carrier: str, parts: Parts) -> Artifact:
+    code = decompress_code(parts.code)
+    tree, loader = restore_import(parse(code, f"packed in {path}"), parts.payload_name)
+    if parts.payload is not None and loader is None:
+        raise InputError("the payload has no loader in the code")
+    return Artifact(
+        path,
+        size,
+        carrier,
+        parts,
+        code.decode(),
+        python_minifier.unparse(tree) if loader else code.decode(),
+        readable(tree),
+        readable(ast.Module([loader], [])) if loader else "",
+        read_manifest(parts.payload) if parts.payload is not None else None,
+    )
+
+
+def readable(tree: ast.Module) -> str:
+    """Source text for people; where Python's own unparser can't express an f-string, the minifier's text."""
+    try:
+        return ast.unparse(tree) + "\n"
+    except ValueError:
+        return python_minifier.unparse(tree) + "\n"
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > FILE_LIMIT:
+            raise InputError(f"{path} has {size:,} bytes, more than the {FILE_LIMIT:,} that golfpack reads")
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error

@@ -1,0 +1,45 @@
+"""The interface of codecs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from runtime_stub.split import Array
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One coded stream.
+
+    Attributes:
+        data: the coded bytes.
+        options: what the decoder takes after the data and the specs; JSON values, kept in the manifest.
+    """
+
+    data: bytes
+    options: list[Any] = field(default_factory=list)
+
+
+class Codec(BaseModel, ABC):
+    """A codec is its configuration; subclasses add options as fields and implement `encode`.
+
+    The decoder is the function with the same id in `runtime_stub.registry.DECODERS`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    id: ClassVar[str]
+
+    @abstractmethod
+    def encode(self, arrays: Sequence[Array]) -> Encoded:
+        """Code arrays (little endian, any dtype but object, any shape) into one stream."""
+
+
+def joined(arrays: Sequence[Array]) -> bytes:
+    """The arrays' bytes back to back, C order."""
+    return b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)

@@ -1,0 +1,23 @@
+"""Raw deflate (RFC 1951)."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import ClassVar
+
+from pydantic import Field
+
+from generator.codecs.base import Codec, Encoded, joined
+from runtime_stub.split import Array
+
+
+class Zlib(Codec):
+    """zlib without its header and checksum; the payload has a checksum of its own."""
+
+    id: ClassVar[str] = "zlib"
+    level: int = Field(9, ge=0, le=9)
+
+    def encode(self, arrays: Sequence[Array]) -> Encoded:
+        compressor = zlib.compressobj(self.level, zlib.DEFLATED, -15, 9)
+        return Encoded(compressor.compress(joined(arrays)) + compressor.flush())

@@ -1,0 +1,62 @@
+"""Raw LZMA1 with filters chosen by trial."""
+
+from __future__ import annotations
+
+import lzma
+from collections.abc import Sequence
+from typing import ClassVar
+
+from pydantic import Field
+
+from generator.codecs.base import Codec, Encoded, joined
+from runtime_stub.split import Array
+
+SAMPLE_BYTES = 1 << 18
+
+
+class Lzma(Codec):
+    """LZMA1 without a container: no header, no checksum, no index.
+
+    `lc`, `lp` and `pb` (literal context, literal position and position bits, lc + lp ≤ 4) are chosen on a sample from the
+    stream unless they are given.
+    """
+
+    id: ClassVar[str] = "lzma"
+    lc: int | None = Field(None, ge=0, le=4)
+    lp: int | None = Field(None, ge=0, le=4)
+    pb: int | None = Field(None, ge=0, le=4)
+
+    def encode(self, arrays: Sequence[Array]) -> Encoded:
+        data = joined(arrays)
+        start = max(0, len(data) - SAMPLE_BYTES) // 2 & ~7
+        sample = data[start : start + SAMPLE_BYTES]
+        candidates = self._candidates(max((array.itemsize for array in arrays), default=1))
+        lc, lp, pb = min(candidates, key=lambda parameters: len(compress_raw(sample, *parameters)))
+        return Encoded(compress_raw(data, lc, lp, pb), [lc, lp, pb])
+
+    def _candidates(self, itemsize: int) -> list[tuple[int, int, int]]:
+        """Parameters worth trying: position bits up to those that tell apart the bytes of one element."""
+        position = range(max(1, itemsize.bit_length()))
+        return [
+            (lc, lp, pb)
+            for lc in ([self.lc] if self.lc is not None else range(5))
+            for lp in ([self.lp] if self.lp is not None else position)
+            for pb in ([self.pb] if self.pb is not None else position)
+            if lc + lp <= 4
+        ]
+
+
+def compress_raw(data: bytes, lc: int, lp: int, pb: int) -> bytes:
+    """One raw LZMA1 stream; `runtime_stub.lzma_raw.inflate_lzma` reads it."""
+    filters = [
+        {
+            "id": lzma.FILTER_LZMA1,
+            "preset": 9 | lzma.PRESET_EXTREME,
+            "dict_size": max(len(data), 4096),
+            "lc": lc,
+            "lp": lp,
+            "pb": pb,
+            "nice_len": 273,
+        }
+    ]
+    return lzma.compress(data, lzma.FORMAT_RAW, filters=filters)

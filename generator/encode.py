@@ -1,0 +1,95 @@
+"""From a checkpoint and a recipe to a payload: quantize each tensor, group the arrays into streams, code the streams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from generator.checkpoint import Checkpoint, from_state_dict
+from generator.codecs import Codec
+from generator.errors import InputError
+from generator.payload import StoredTensor, Stream, check_decodes_to, write_payload
+from generator.quantizers import Quantized
+from generator.recipe import Recipe, load_recipe, make_recipe
+from runtime_stub.split import Array
+
+
+@dataclass
+class _OpenStream:
+    """Arrays gathered for one codec, not yet coded."""
+
+    codec: Codec
+    arrays: list[Array] = field(default_factory=list)
+
+
+def encode_state_dict(state_dict: Mapping[str, Any], recipe: Recipe | Mapping[str, Any] | str | Path | None = None) -> bytes:
+    """Quantize and code a state dict in memory.
+
+    Args:
+        state_dict: name → tensor.
+        recipe: a Recipe, its table, or the path of a TOML file; None for the default recipe.
+
+    Returns:
+        The payload, which `decode_payload` and the packed script turn into the same tensors, bit for bit.
+
+    Raises:
+        InputError: a tensor or the recipe is unusable.
+    """
+    return encode_checkpoint(from_state_dict(state_dict), as_recipe(recipe))
+
+
+def as_recipe(recipe: Recipe | Mapping[str, Any] | str | Path | None) -> Recipe:
+    """A Recipe from any of the forms that the API takes."""
+    if isinstance(recipe, Recipe):
+        return recipe
+    return make_recipe(recipe) if isinstance(recipe, Mapping) else load_recipe(recipe)
+
+
+def encode_checkpoint(checkpoint: Checkpoint, recipe: Recipe) -> bytes:
+    """Quantize and code a checkpoint; the result has been decoded and compared before it is returned."""
+    choices = recipe.choose(checkpoint.tensors, checkpoint.names)
+    quantized = {}
+    for name, tensor in checkpoint.tensors.items():
+        try:
+            quantized[name] = choices[name].quantizer.quantize(name, tensor)
+        except InputError as error:
+            raise InputError(f"{error} ({recipe.source})") from error
+    payload = _code(quantized, {name: choice.codec for name, choice in choices.items()}, checkpoint.names)
+    check_decodes_to(payload, {name: q.tensor() for name, q in quantized.items()})
+    return payload
+
+
+def _code(quantized: Mapping[str, Quantized], codecs: Mapping[str, Codec], names: Mapping[str, list[str]]) -> bytes:
+    """Arrays that share a codec and a dtype share a stream: statistics carry over from tensor to tensor."""
+    streams: dict[tuple[Codec, str], _OpenStream] = {}
+    numbers: dict[tuple[Codec, str], int] = {}
+    tensors = []
+    for name, result in quantized.items():
+        sources = []
+        for array in result.arrays:
+            key = (codecs[name], array.dtype.newbyteorder("<").str)
+            stream = streams.setdefault(key, _OpenStream(codecs[name]))
+            stream.arrays.append(array)
+            sources.append(numbers.setdefault(key, len(numbers)))
+        tensors.append(StoredTensor(names[name], result.dequantizer, result.stored, result.dtype, sources))
+    return write_payload(list(_coded(streams.values())), tensors)
+
+
+def _coded(streams: Iterable[_OpenStream]) -> Iterable[tuple[Stream, bytes]]:
+    for stream in streams:
+        encoded = stream.codec.encode(stream.arrays)
+        specs = [(np.dtype(array.dtype).newbyteorder("<").str, array.shape) for array in stream.arrays]
+        yield Stream(stream.codec.id, len(encoded.data), specs, encoded.options), encoded.data
+
+
+def quantization_error(original: Tensor, quantized: Tensor) -> float:
+    """Relative error ‖w − ŵ‖ / ‖w‖ (0 when both are zero) in float64."""
+    reference = original.double()
+    norm = float(reference.norm())
+    difference = float((reference - quantized.double()).norm())
+    return difference / norm if norm else difference

@@ -1,0 +1,155 @@
+"""What is in an artifact, byte by byte; nothing is executed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from generator import carriers
+from generator.artifact import Artifact, read_artifact
+from generator.payload import CHECKSUM_BYTES, HEADER_BYTES, decode_streams
+from generator.source.compress import compress_code
+from runtime_stub.split import Array
+
+
+@dataclass(frozen=True)
+class Part:
+    """A share of the file. The parts' bytes add up to the file's size."""
+
+    name: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class TensorShare:
+    """One stored tensor and its share of the payload.
+
+    `bytes` is exact when the tensor has a stream of its own; within a shared stream the size is apportioned by the order-0
+    entropy of the arrays.
+    """
+
+    names: list[str]
+    shape: list[int]
+    dtype: str
+    quantizer: str
+    codecs: list[str]
+    bytes: int
+    bits_per_element: float
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Everything that `golfpack inspect` prints."""
+
+    file: str
+    size: int
+    carrier: str
+    header: str
+    requires: list[str]  # modules beyond the standard library that the loader needs
+    parts: list[Part]
+    tensors: list[TensorShare]
+    code_bytes: int  # decompressed
+
+    @property
+    def wrapper_bytes(self) -> int:
+        """Everything in the file that is not payload: header, bootstrap, loader and script, as they stand in the file."""
+        return sum(part.bytes for part in self.parts if not part.name.startswith("payload"))
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {**asdict(self), "wrapper_bytes": self.wrapper_bytes}
+
+
+def inspect(path: str | Path) -> Inspection:
+    """List what is in an artifact or payload file.
+
+    Raises:
+        InputError: the file is missing, not golfpack's, or damaged.
+    """
+    return inspect_artifact(read_artifact(path))
+
+
+def inspect_artifact(artifact: Artifact) -> Inspection:
+    """List what is in an opened artifact."""
+    return Inspection(
+        str(artifact.path),
+        artifact.size,
+        artifact.carrier,
+        artifact.parts.header,
+        ["numpy", "torch"] if artifact.manifest else [],
+        _parts(artifact),
+        _tensors(artifact),
+        len(artifact.code.encode()),
+    )
+
+
+def _parts(artifact: Artifact) -> list[Part]:
+    code, payload, manifest = artifact.parts.code, artifact.parts.payload, artifact.manifest
+    carrier = carriers.REGISTRY.get(artifact.carrier)
+    parts = []
+    if code and carrier:
+        text = carrier.text_size(code)
+        # Script and loader are compressed together; the loader's share is what the whole takes more than the script alone.
+        loader = len(code) - len(compress_code(artifact.script.encode())) if artifact.loader else 0
+        payload_text = carrier.text_size(payload) if payload is not None else 0
+        parts += [
+            Part("header and bootstrap", artifact.size - text - payload_text),
+            Part("script", len(code) - loader),
+            *([Part("loader", loader)] if artifact.loader else []),
+            Part(f"{carrier.id} overhead of the code", text - len(code)),
+        ]
+    if payload is not None and manifest is not None:
+        parts.append(Part("payload: manifest and frame", manifest.coded_size + HEADER_BYTES + CHECKSUM_BYTES))
+        sizes: Counter[str] = Counter()
+        for stream in manifest.streams:
+            sizes[stream.codec] += stream.size
+        parts += [Part(f"payload: {codec} streams", size) for codec, size in sorted(sizes.items())]
+        if carrier:
+            parts.append(Part(f"payload: {carrier.id} overhead", carrier.text_size(payload) - len(payload)))
+    return parts
+
+
+def _tensors(artifact: Artifact) -> list[TensorShare]:
+    if artifact.manifest is None or artifact.parts.payload is None:
+        return []
+    streams = artifact.manifest.streams
+    arrays = decode_streams(artifact.parts.payload, artifact.manifest)
+    entropies = [[_entropy_bits(array) for array in stream] for stream in arrays]
+    shares = []
+    for tensor, places in artifact.manifest.arrays_of():
+        size = 0.0
+        for stream, index in places:
+            total = sum(entropies[stream])
+            portion = entropies[stream][index] / total if total else 1 / len(arrays[stream])
+            size += portion * streams[stream].size
+        elements = arrays[places[0][0]][places[0][1]]
+        shares.append(
+            TensorShare(
+                tensor.names,
+                list(elements.shape),
+                tensor.dtype,
+                _quantizer_name(tensor.dequantizer, tensor.stored, elements),
+                [streams[stream].codec for stream, _ in places],
+                round(size),
+                8 * size / elements.size if elements.size else 0.0,
+            )
+        )
+    return shares
+
+
+def _quantizer_name(dequantizer: str, stored: str, elements: Array) -> str:
+    """What the stored symbols look like; the payload does not name the quantizer that chose them."""
+    if dequantizer == "keep":
+        return stored
+    largest = int(np.abs(elements.astype(np.int64)).max(initial=1))
+    return f"int{largest.bit_length() + 1}"
+
+
+def _entropy_bits(array: Array) -> float:
+    """Order-0 entropy of the array's elements, in bits for the whole array."""
+    _, counts = np.unique(array, return_counts=True)
+    return float(-(counts * np.log2(counts / counts.sum())).sum()) if array.size else 0.0

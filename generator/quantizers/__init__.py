@@ -1,0 +1,21 @@
+"""Quantizers by the name that a recipe calls them. A new one is a file here and a line in REGISTRY."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from generator.quantizers.base import Quantized, Quantizer
+from generator.quantizers.cast import BFloat16, Float16, Float32, Keep
+from generator.quantizers.integer import Integer
+
+__all__ = ["REGISTRY", "Quantized", "Quantizer"]
+
+REGISTRY: dict[str, Callable[..., Quantizer]] = {
+    "bf16": BFloat16,
+    "fp16": Float16,
+    "fp32": Float32,
+    "int": Integer,
+    **{f"int{bits}": partial(Integer, bits=bits) for bits in range(2, 9)},
+    "keep": Keep,
+}

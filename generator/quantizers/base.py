@@ -1,0 +1,73 @@
+"""The interface of quantizers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from generator.errors import InputError
+from runtime_stub.registry import DEQUANTIZERS
+from runtime_stub.split import Array
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What a quantizer made of one tensor.
+
+    Attributes:
+        dequantizer: id in `runtime_stub.registry.DEQUANTIZERS`; it takes `arrays` and gives the elements.
+        stored: torch dtype of those elements, without "torch.".
+        dtype: torch dtype of the tensor as it is loaded.
+        arrays: what the codecs store, in the order in which the dequantizer takes them.
+    """
+
+    dequantizer: str
+    stored: str
+    dtype: str
+    arrays: tuple[Array, ...]
+
+    def tensor(self) -> Tensor:
+        """The weights as the artifact will load them, bit for bit."""
+        elements = torch.from_numpy(DEQUANTIZERS[self.dequantizer](*(array.copy() for array in self.arrays)))
+        result: Tensor = elements.view(getattr(torch, self.stored)).to(getattr(torch, self.dtype))
+        return result
+
+
+class Quantizer(BaseModel, ABC):
+    """A quantizer is its configuration; subclasses add options as fields and implement `quantize`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    id: ClassVar[str]
+
+    @abstractmethod
+    def quantize(self, name: str, tensor: Tensor) -> Quantized:
+        """Quantize one tensor (on the CPU, contiguous, any shape).
+
+        Raises:
+            InputError: the tensor can't be quantized this way; the message names it.
+        """
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """The dtype's name without "torch."."""
+    return str(dtype).removeprefix("torch.")
+
+
+def finite_float32(name: str, tensor: Tensor, quantizer: str) -> Tensor:
+    """The tensor in float32, for quantizers that do arithmetic.
+
+    Raises:
+        InputError: it is not of a real floating dtype, or holds NaN or Inf.
+    """
+    if not tensor.is_floating_point():
+        raise InputError(f"tensor {name!r} is {dtype_name(tensor.dtype)}, which {quantizer} does not quantize; use keep")
+    values = tensor.float()
+    if not torch.isfinite(values).all():
+        kind = "NaN" if torch.isnan(values).any() else "Inf"
+        raise InputError(f"tensor {name!r} holds {kind}, which {quantizer} can't quantize; repair it or use keep")
+    return values

@@ -1,0 +1,64 @@
+"""Tables for people, printed with rich."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from generator.inspection import Inspection
+from generator.verification import Verification
+
+SHOWN_TENSORS = 10
+
+
+def print_parts(console: Console, inspection: Inspection, budget: int | None) -> None:
+    """What each part of the file costs, the total, and the headroom below the budget."""
+    table = Table(title=f"{inspection.file} ({inspection.carrier})", box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("part")
+    table.add_column("bytes", justify="right")
+    table.add_column("share", justify="right")
+    for part in inspection.parts:
+        table.add_row(part.name, f"{part.bytes:,}", f"{part.bytes / inspection.size:.2%}")
+    table.add_section()
+    table.add_row("total", f"{inspection.size:,}", "", style="bold")
+    if budget is not None:
+        table.add_row("budget", f"{budget:,}", "")
+        table.add_row("headroom", f"{budget - inspection.size:,}", "", style="green" if inspection.size <= budget else "red")
+    console.print(table)
+    if inspection.carrier != "payload":
+        console.print(f"wrapper (all but the payload): {inspection.wrapper_bytes:,} bytes", highlight=False)
+
+
+def print_tensors(console: Console, inspection: Inspection, limit: int | None = None) -> None:
+    """The tensors by what they cost, the most expensive first."""
+    tensors = sorted(inspection.tensors, key=lambda tensor: -tensor.bytes)
+    if not tensors:
+        return
+    table = Table(title="tensors", box=box.SIMPLE_HEAD, title_justify="left")
+    for column in ("name", "shape", "dtype", "stored as", "codec"):
+        table.add_column(column, overflow="fold")
+    table.add_column("bytes", justify="right")
+    table.add_column("bits/element", justify="right")
+    for tensor in tensors[:limit]:
+        table.add_row(
+            " = ".join(tensor.names),
+            "×".join(map(str, tensor.shape)) or "scalar",
+            tensor.dtype,
+            tensor.quantizer,
+            "+".join(dict.fromkeys(tensor.codecs)),
+            f"{tensor.bytes:,}",
+            f"{tensor.bits_per_element:.3f}",
+        )
+    if limit is not None and len(tensors) > limit:
+        rest = sum(tensor.bytes for tensor in tensors[limit:])
+        table.add_row(f"… and {len(tensors) - limit} more", "", "", "", "", f"{rest:,}", "")
+    console.print(table)
+
+
+def print_verification(console: Console, verification: Verification) -> None:
+    """One line per check."""
+    for check in verification.checks:
+        mark = "[green]ok  [/green]" if check.passed else "[red]FAIL[/red]"
+        console.print(f"{mark} {check.name}: ", end="")
+        console.print(check.detail, markup=False, highlight=False, soft_wrap=True)

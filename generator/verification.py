@@ -1,0 +1,219 @@
+"""The check that CI runs on an artifact: intact, within budget, loads what it should, runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from generator.artifact import Artifact, read_artifact
+from generator.checkpoint import load_checkpoint, tensor_bytes
+from generator.encode import quantization_error
+from generator.errors import CheckError
+from generator.payload import decode_payload, same_bits
+
+TIMEOUT = 1800.0  # seconds
+TOLERANCE = 0.5  # relative error; another checkpoint of the same shape has about 1.4, ternary of a Gaussian 0.44
+
+# Runs in an isolated interpreter: the loader as it is inlined, and nothing else of golfpack.
+_LOADER_PROGRAM = """
+import hashlib, json, sys
+scope = {sys.argv[3]: open(sys.argv[1], "rb").read()}
+exec(open(sys.argv[2], encoding="utf-8").read(), scope)
+loaded = scope[sys.argv[4]]()
+import torch
+digests = {
+    name: [str(t.dtype), list(t.shape), hashlib.sha256(t.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+           if t.numel() else b"").hexdigest()]
+    for name, t in loaded.items()
+}
+print(json.dumps(digests))
+"""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was checked."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+@dataclass
+class Verification:
+    """The checks in order, and what the script printed when it was run."""
+
+    file: str
+    size: int
+    checks: list[Check] = field(default_factory=list)
+    output: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+        return all(check.passed for check in self.checks)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {**asdict(self), "passed": self.passed}
+
+
+def verify(
+    path: str | Path,
+    *,
+    budget: int | None = None,
+    run: bool = False,
+    against: str | Path | None = None,
+    key: str | None = None,
+    tolerance: float = TOLERANCE,
+    arguments: Sequence[str] = (),
+    timeout: float = TIMEOUT,
+) -> Verification:
+    """Check an artifact.
+
+    Args:
+        path: the artifact.
+        budget: bytes that it may have.
+        run: execute the loader and then the whole file, each in a fresh process away from the checkout.
+        against: a checkpoint that the weights should come from: names, shapes and dtypes must agree, tensors that were not
+            quantized must be equal, quantized ones within `tolerance`.
+        key: where in a nested checkpoint the state dict is.
+        tolerance: greatest relative error ‖w − ŵ‖ / ‖w‖ of a quantized tensor.
+        arguments: command line for the script.
+        timeout: seconds that the run may take.
+
+    Returns:
+        Every check with its outcome; a failed check does not raise.
+
+    Raises:
+        InputError: the file is missing, not golfpack's, or damaged; or the checkpoint is unusable.
+    """
+    artifact = read_artifact(path)
+    state_dict = decode_payload(artifact.parts.payload) if artifact.parts.payload is not None else {}
+    result = Verification(str(path), artifact.size)
+    _check(result, "intact", lambda: f"checksums match; {len(state_dict)} tensors decode")
+    if budget is not None:
+        _check(result, "budget", lambda: _within(artifact.size, budget))
+    if against is not None:
+        checkpoint = load_checkpoint(against, key)
+        original = {name: checkpoint.tensors[first] for first, all_names in checkpoint.names.items() for name in all_names}
+        _check(result, "against", lambda: _compare(state_dict, original, tolerance))
+    if run and artifact.loader:
+        _check(result, "loader", lambda: _run_loader(artifact, state_dict, timeout))
+    if run:
+        _check(result, "run", lambda: _run_file(artifact, arguments, timeout, result))
+    return result
+
+
+def _check(result: Verification, name: str, action: Callable[[], str]) -> None:
+    try:
+        result.checks.append(Check(name, True, action()))
+    except CheckError as error:
+        result.checks.append(Check(name, False, str(error)))
+
+
+def _within(size: int, budget: int) -> str:
+    if size > budget:
+        raise CheckError(f"{size:,} bytes, {size - budget:,} over the budget of {budget:,}")
+    return f"{size:,} bytes, {budget - size:,} below the budget of {budget:,}"
+
+
+def _compare(loaded: dict[str, Tensor], original: dict[str, Tensor], tolerance: float) -> str:
+    if loaded.keys() != original.keys():
+        missing, extra = sorted(original.keys() - loaded.keys()), sorted(loaded.keys() - original.keys())
+        raise CheckError(f"tensor names differ: {len(missing)} missing {missing[:3]}, {len(extra)} extra {extra[:3]}")
+    equal, worst, worst_name = 0, 0.0, ""
+    for name, reference in original.items():
+        tensor = loaded[name]
+        if tensor.shape != reference.shape or tensor.dtype != reference.dtype:
+            raise CheckError(
+                f"tensor {name!r} is {tensor.dtype} {tuple(tensor.shape)}, in the checkpoint {reference.dtype} "
+                f"{tuple(reference.shape)}"
+            )
+        if same_bits(tensor, reference):
+            equal += 1
+            continue
+        if not reference.is_floating_point():
+            raise CheckError(f"tensor {name!r} ({reference.dtype}) must be kept exactly, and differs")
+        error = quantization_error(reference, tensor)
+        if not error <= tolerance:
+            raise CheckError(f"tensor {name!r} is {error:.3f} away from the checkpoint, above the tolerance of {tolerance}")
+        if error > worst:
+            worst, worst_name = error, name
+    return f"{equal} of {len(original)} tensors equal; greatest relative error {worst:.4f}" + (
+        f" ({worst_name})" if worst_name else ""
+    )
+
+
+def _run_loader(artifact: Artifact, state_dict: dict[str, Tensor], timeout: float) -> str:
+    """Execute the inlined loader in an isolated process and compare every bit with what `unpack` gives."""
+    with tempfile.TemporaryDirectory(prefix="golfpack-verify-") as folder:
+        payload, loader = Path(folder, "payload.gpk"), Path(folder, "loader.py")
+        payload.write_bytes(artifact.parts.payload or b"")
+        loader.write_text(artifact.loader, encoding="utf-8")
+        function = artifact.loader.split("def ", 1)[1].split("(", 1)[0]
+        command: list[str | Path] = [
+            sys.executable,
+            "-I",
+            "-c",
+            _LOADER_PROGRAM,
+            payload,
+            loader,
+            artifact.parts.payload_name,
+            function,
+        ]
+        completed = _execute(command, folder, timeout)
+    if completed.returncode:
+        raise CheckError(f"the loader fails: {_last_line(completed.stderr)}")
+    digests = json.loads(completed.stdout)
+    expected = {
+        name: [str(t.dtype), list(t.shape), hashlib.sha256(tensor_bytes(t)).hexdigest()] for name, t in state_dict.items()
+    }
+    different = sorted(name for name in digests.keys() | expected.keys() if digests.get(name) != expected.get(name))
+    if different:
+        raise CheckError(f"the loader gives other bits than the payload holds for {', '.join(different[:3])}")
+    return f"the inlined loader gives all {len(expected)} tensors, bit for bit"
+
+
+def _run_file(artifact: Artifact, arguments: Sequence[str], timeout: float, result: Verification) -> str:
+    """Execute a copy of the file in an empty folder."""
+    with tempfile.TemporaryDirectory(prefix="golfpack-verify-") as folder:
+        copy = Path(folder, artifact.path.name)
+        copy.write_bytes(artifact.path.read_bytes())
+        completed = _execute([sys.executable, copy, *arguments], folder, timeout)
+    result.output = completed.stdout
+    if completed.returncode:
+        raise CheckError(f"the file exits with {completed.returncode}: {_last_line(completed.stderr)}")
+    return f"exit status 0; last line: {_last_line(completed.stdout)}"
+
+
+def _execute(command: Sequence[str | Path], folder: str, timeout: float) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if key not in {"GOLFPACK_PAYLOAD", "PYTHONPATH"}}
+    try:
+        return subprocess.run(
+            command,
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CheckError(f"not finished after {timeout:g} seconds (--timeout)") from error
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "(no output)"

@@ -1,0 +1,22 @@
+"""Every decoder by the id that stands in the payload's manifest. The emitter inlines only what a payload uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from runtime_stub.deflate import decode_zlib
+from runtime_stub.dequantize import keep, scale
+from runtime_stub.lzma_raw import decode_lzma
+from runtime_stub.split import Array
+from runtime_stub.store import decode_store
+
+DECODERS: dict[str, Callable[..., list[Array]]] = {
+    "lzma": decode_lzma,
+    "store": decode_store,
+    "zlib": decode_zlib,
+}
+
+DEQUANTIZERS: dict[str, Callable[..., Array]] = {
+    "keep": keep,
+    "scale": scale,
+}
