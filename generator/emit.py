@@ -43,9 +43,7 @@ def emit(script: Script, payload: bytes | None, carrier: str = "base85", header:
     comment = ""
     if header:
         sizes = f"{len(payload):,} B of weights, " if payload is not None else ""
-        comment = (
-            f"golfpack {__version__}: {sizes}{len(code):,} B of code. To read without running: golfpack unpack FILE -o DIR"
-        )
+        comment = f"golfpack {__version__}: {sizes}{len(code):,} B of code; to read, not run: golfpack unpack FILE -o DIR"
     return carriers.REGISTRY[carrier].write(Parts(code, payload, payload_name, code_name, comment))
 
 

@@ -11,23 +11,23 @@ from generator.source.script import identifiers
 
 # Where these names occur, annotations of functions are read at run time (by torch.library, torch.jit, Triton, pydantic, …).
 READS_ANNOTATIONS = frozenset(
-    [
-        "__annotations__",
-        "get_type_hints",
-        "get_annotations",
-        "signature",
-        "custom_op",
-        "infer_schema",
-        "jit",
-        "constexpr",
-        "pydantic",
-        "typer",
+    {
         "BaseModel",
         "NamedTuple",
         "TypedDict",
+        "__annotations__",
+        "constexpr",
+        "custom_op",
+        "get_annotations",
+        "get_type_hints",
+        "infer_schema",
+        "jit",
+        "pydantic",
+        "signature",
         "singledispatch",
         "singledispatchmethod",
-    ]
+        "typer",
+    }
 )
 
 
