@@ -18,7 +18,7 @@ def unpack_bits(data: bytes, count: int, width: int) -> np.ndarray[Any, Any]:
     Returns:
         int64 array of shape (count,); a width of 64 wraps to negative numbers.
     """
-    bits = np.unpackbits(np.frombuffer(data, "u1"), count=count * width, bitorder="little")
+    bits = np.unpackbits(np.frombuffer(data, "u1", -(-count * width // 8)), count=count * width, bitorder="little")
     words = np.zeros((count, 8), "u1")
     words[:, : -(-width // 8)] = np.packbits(bits.reshape(count, width), axis=1, bitorder="little")
     return words.view("<i8")[:, 0]

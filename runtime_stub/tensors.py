@@ -21,7 +21,8 @@ def make_tensors(entries: Iterable[Entry]) -> dict[str, torch.Tensor]:
     """
     state_dict = {}
     for names, stored, dtype, array in entries:
-        tensor = torch.from_numpy(array).view(getattr(torch, stored)).to(getattr(torch, dtype))
+        # Not from_numpy: arithmetic on arrays without dimensions gives numpy scalars.
+        tensor = torch.as_tensor(array).view(getattr(torch, stored)).to(getattr(torch, dtype))
         for name in names:
             state_dict[name] = tensor.clone()
     return state_dict

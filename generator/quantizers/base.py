@@ -33,7 +33,7 @@ class Quantized:
 
     def tensor(self) -> Tensor:
         """The weights as the artifact will load them, bit for bit."""
-        elements = torch.from_numpy(DEQUANTIZERS[self.dequantizer](*(array.copy() for array in self.arrays)))
+        elements = torch.as_tensor(DEQUANTIZERS[self.dequantizer](*(array.copy() for array in self.arrays)))
         result: Tensor = elements.view(getattr(torch, self.stored)).to(getattr(torch, self.dtype))
         return result
 

@@ -1,0 +1,40 @@
+# make submission   train the example (if its checkpoint is missing), pack it, verify it by running it
+# make test         the test suite
+# make lint         ruff and mypy
+
+PYTHON ?= python3
+MINUTES ?= 1.5
+SIZE ?= 4M
+BUDGET ?= 16000000
+
+EXAMPLE := records_examples/stdlib_gpt
+CHECKPOINT := runs/stdlib_gpt/checkpoint.safetensors
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: submission test lint clean
+
+submission: $(INSTALLED) $(CHECKPOINT)
+	$(BIN)/golfpack build $(EXAMPLE)/train_gpt.py --weights $(CHECKPOINT) --recipe $(EXAMPLE)/recipe.toml \
+		--budget $(BUDGET) -o dist/train_gpt.py
+	$(BIN)/golfpack verify dist/train_gpt.py --budget $(BUDGET) --against $(CHECKPOINT) --run
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[codecs,example,test]"
+	touch $@
+
+# Order-only: a newer installation is no reason to train again.
+$(CHECKPOINT): | $(INSTALLED)
+	$(BIN)/python $(EXAMPLE)/train_gpt.py --train --minutes $(MINUTES) --size $(SIZE) --checkpoint $@
+
+clean:
+	rm -rf .venv dist runs
