@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import glob
 import importlib.metadata
-import os
 import re
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,12 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import make_venv, site_packages
 from safetensors.torch import save_file
 
 from generator import cli
-
-ROOT = Path(__file__).parent.parent
-EXAMPLE = ROOT / "records_examples" / "stdlib_gpt"
 
 # Prints one line per tensor, in a form that depends on every bit.
 DIGEST_SCRIPT = '''
@@ -100,38 +94,6 @@ def script(tmp_path: Path) -> Path:
     return path
 
 
-def run_python(python: Path | str, *arguments: object, cwd: Path, environment: dict[str, str] | None = None) -> str:
-    """Run an interpreter with a clean environment; its standard output."""
-    base = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "GOLFPACK", "COV"))}
-    completed = subprocess.run(
-        [str(python), *map(str, arguments)],
-        cwd=cwd,
-        env={**base, **(environment or {})},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert completed.returncode == 0, completed.stderr[-3000:]
-    return completed.stdout
-
-
-def make_venv(folder: Path, python: Path | str = sys.executable) -> Path:
-    """A virtual environment without pip; its interpreter."""
-    subprocess.run([str(python), "-m", "venv", "--without-pip", str(folder)], check=True)
-    return folder / "bin" / "python"
-
-
-def site_packages(python: Path) -> Path:
-    """Where an interpreter's packages live."""
-    out = subprocess.run(
-        [str(python), "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return Path(out.stdout.strip())
-
-
 @pytest.fixture(scope="session")
 def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An interpreter that has torch, numpy and what torch itself needs, and nothing else: no golfpack."""
@@ -154,32 +116,4 @@ def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for requirement in distribution.requires or []:
             if "extra ==" not in requirement:
                 queue.append(re.split(r"[^A-Za-z0-9_.-]", requirement, maxsplit=1)[0])
-    return python
-
-
-def other_pythons() -> dict[str, str]:
-    """CPython 3.10 to 3.13 as far as they are installed: version → interpreter."""
-    found = {}
-    for minor in range(10, 14):
-        version = f"3.{minor}"
-        candidates = [shutil.which(f"python{version}"), *sorted(glob.glob(str(Path.home() / f".pyenv/versions/{version}.*/bin/python")))]
-        for candidate in filter(None, candidates):
-            probe = subprocess.run(
-                [candidate, "-c", "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"], capture_output=True, text=True
-            )
-            if probe.stdout.strip() == version:
-                found[version] = candidate
-                break
-    return found
-
-
-def numpy_python(version: str, interpreter: str, numpy: str) -> Path:
-    """An interpreter with the given numpy installed, kept between runs in .cache."""
-    folder = ROOT / ".cache" / f"python{version}-{numpy.replace('=', '').replace('<', 'below')}"
-    python = folder / "bin" / "python"
-    if not (folder / "ready").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        subprocess.run([interpreter, "-m", "venv", str(folder)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", numpy], check=True)
-        (folder / "ready").touch()
     return python

@@ -69,7 +69,13 @@ def test_views_of_one_storage(state_dict: dict[str, torch.Tensor]) -> None:
 
 
 def test_equal_values_of_other_dtype_or_shape_are_not_tied() -> None:
-    zeros = {"a": torch.zeros(4), "b": torch.zeros(2, 2), "c": torch.zeros(4, dtype=torch.int32), "d": torch.zeros(0), "e": torch.zeros(0)}
+    zeros = {
+        "a": torch.zeros(4),
+        "b": torch.zeros(2, 2),
+        "c": torch.zeros(4, dtype=torch.int32),
+        "d": torch.zeros(0),
+        "e": torch.zeros(0),
+    }
     assert from_state_dict(zeros).names == {"a": ["a"], "b": ["b"], "c": ["c"], "d": ["d", "e"]}
 
 

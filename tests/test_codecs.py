@@ -53,7 +53,16 @@ def test_round_trip(codec: str, arrays: list[np.ndarray]) -> None:
         np.array([np.nan, -0.0, np.inf], "<f4"),
         np.array(5, "<i8"),
     ],
-    ids=["empty", "constant", "full int8", "int64 extremes", "uint64 extremes", "uint64 near the top", "special floats", "scalar"],
+    ids=[
+        "empty",
+        "constant",
+        "full int8",
+        "int64 extremes",
+        "uint64 extremes",
+        "uint64 near the top",
+        "special floats",
+        "scalar",
+    ],
 )
 def test_hard_arrays(codec: str, array: np.ndarray) -> None:
     round_trip(codecs.REGISTRY[codec](), [array, array])
@@ -67,9 +76,12 @@ def test_store_takes_only_the_bits_that_the_range_needs() -> None:
 def test_lzma_has_no_container() -> None:
     encoded = codecs.REGISTRY["lzma"]().encode([np.zeros(1000, np.int8)])
     assert len(encoded.data) < 20
-    assert encoded.options == codecs.REGISTRY["lzma"](**dict(zip(("lc", "lp", "pb"), encoded.options, strict=True))).encode(
-        [np.zeros(1000, np.int8)]
-    ).options
+    assert (
+        encoded.options
+        == codecs.REGISTRY["lzma"](**dict(zip(("lc", "lp", "pb"), encoded.options, strict=True)))
+        .encode([np.zeros(1000, np.int8)])
+        .options
+    )
 
 
 def test_lzma_parameters_follow_the_data() -> None:

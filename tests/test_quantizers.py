@@ -46,7 +46,7 @@ def test_int_stays_within_half_a_step(bits: int, shape: tuple[int, ...], dtype: 
     assert scales.dtype == np.dtype("<f2")
     if tensor.numel():
         assert abs(int(np.abs(symbols.astype(int)).max())) <= 2 ** (bits - 1) - 1
-        # Half a step, plus what rounding the scale to float16 (11 bits) and the result to `dtype` may add at the end of the grid.
+        # Half a step, plus what rounding the scale to float16 and the result to `dtype` may add at the end of the grid.
         absmax = tensor.float().abs().max()
         slack = absmax * (2**-11 + torch.finfo(dtype).eps)
         assert (restored.float() - tensor.float()).abs().max() <= float(scales.max()) / 2 + slack

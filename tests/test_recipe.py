@@ -61,13 +61,28 @@ def test_codec_of_rule_overrides_the_recipes(tmp_path: Path) -> None:
 
 
 MISTAKES = {
-    "unknown key": ('[[rule]]\npattern = "*"\nquantiser = "int6"', r"rule 1: (unknown key 'quantiser'|key 'quantizer' is missing)"),
-    "unknown key beside": ('[[rule]]\npattern = "*"\nquantizer = "int6"\nbits = 3', r"rule 1: unknown key 'bits' \(known: pattern"),
+    "unknown key": (
+        '[[rule]]\npattern = "*"\nquantiser = "int6"',
+        r"rule 1: (unknown key 'quantiser'|key 'quantizer' is missing)",
+    ),
+    "unknown key beside": (
+        '[[rule]]\npattern = "*"\nquantizer = "int6"\nbits = 3',
+        r"rule 1: unknown key 'bits' \(known: pattern",
+    ),
     "unknown top key": ('codecs = "lzma"\n[[rule]]\npattern = "*"\nquantizer = "int6"', "unknown key 'codecs'"),
     "unknown quantizer": ('[[rule]]\npattern = "*"\nquantizer = "int9"', "rule 1: unknown quantizer 'int9'; known: .*int8"),
-    "unknown codec": ('[[rule]]\npattern = "*"\nquantizer = "int8"\ncodec = "rar"', "rule 1: unknown codec 'rar'; known: .*lzma"),
-    "unknown option": ('[[rule]]\npattern = "*"\nquantizer = { id = "int", bit = 5 }', "rule 1: quantizer 'int': unknown key 'bit'"),
-    "option out of range": ('[[rule]]\npattern = "*"\nquantizer = { id = "int", bits = 1 }', "'int': key 'bits'.*greater than or equal to 2"),
+    "unknown codec": (
+        '[[rule]]\npattern = "*"\nquantizer = "int8"\ncodec = "rar"',
+        "rule 1: unknown codec 'rar'; known: .*lzma",
+    ),
+    "unknown option": (
+        '[[rule]]\npattern = "*"\nquantizer = { id = "int", bit = 5 }',
+        "rule 1: quantizer 'int': unknown key 'bit'",
+    ),
+    "option out of range": (
+        '[[rule]]\npattern = "*"\nquantizer = { id = "int", bits = 1 }',
+        "'int': key 'bits'.*greater than or equal to 2",
+    ),
     "table without id": ('[[rule]]\npattern = "*"\nquantizer = { bits = 5 }', "rule 1: quantizer table without an id"),
     "no rules": ("", "key 'rule' is missing"),
     "wrong type": ('[[rule]]\npattern = 5\nquantizer = "int8"', "rule 1: key 'pattern'"),
@@ -76,7 +91,10 @@ MISTAKES = {
         '[[rule]]\npattern = "*"\nquantizer = "int8"\n[[rule]]\npattern = ["norm", "nrom"]\nquantizer = "fp16"',
         "rule 2: pattern 'nrom' matches no tensor",
     ),
-    "tensor without a rule": ('[[rule]]\npattern = "blocks.*"\nquantizer = "int8"', "tensor 'tok_embed.weight' matches no rule"),
+    "tensor without a rule": (
+        '[[rule]]\npattern = "blocks.*"\nquantizer = "int8"',
+        "tensor 'tok_embed.weight' matches no rule",
+    ),
 }
 
 

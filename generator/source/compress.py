@@ -13,27 +13,26 @@ CODE_LIMIT = 2**24  # bytes of decompressed code that are accepted
 
 
 def compress_code(code: bytes) -> bytes:
-    """The smallest .lzma file over literal context, position bits and match length."""
+    """The smallest .lzma file over literal context and match length."""
     dictionary = 4096
     while dictionary < len(code):  # the container allows powers of two only
         dictionary *= 2
     candidates = []
-    for lc in range(5):
-        for pb in (0, 1):
-            for nice_len in (16, 32, 64, 128, 273):
-                filters = [
-                    {
-                        "id": lzma.FILTER_LZMA1,
-                        "preset": 9 | lzma.PRESET_EXTREME,
-                        "dict_size": dictionary,
-                        "lc": lc,
-                        "lp": 0,
-                        "pb": pb,
-                        "nice_len": nice_len,
-                        "depth": 1000,
-                    }
-                ]
-                candidates.append(lzma.compress(code, lzma.FORMAT_ALONE, filters=filters))
+    for lc in (2, 3, 4):
+        for nice_len in (32, 64, 128, 273):
+            filters = [
+                {
+                    "id": lzma.FILTER_LZMA1,
+                    "preset": 9 | lzma.PRESET_EXTREME,
+                    "dict_size": dictionary,
+                    "lc": lc,
+                    "lp": 0,
+                    "pb": 0,  # source text has no alignment
+                    "nice_len": nice_len,
+                    "depth": 1000,
+                }
+            ]
+            candidates.append(lzma.compress(code, lzma.FORMAT_ALONE, filters=filters))
     return min(candidates, key=len)
 
 
