@@ -107,10 +107,11 @@ def rans_read(coder: Coder, model: Model, classes: Array) -> Array:
 def rans_shape(dtype: str, shape: Sequence[int]) -> tuple[int, int]:
     """Rows and columns of an array as it is coded; anything but integers of one or two bytes goes by its bytes."""
     item = np.dtype(dtype)
+    count = math.prod(shape)
     if item.kind == "f" or item.itemsize > 2:
-        return math.prod(shape), item.itemsize
-    rows = shape[0] if shape[1:] else 1
-    return rows, math.prod(shape) // max(rows, 1)
+        return count, item.itemsize
+    rows = shape[0] if count and shape[1:] else 1
+    return rows, count // rows
 
 
 def decode_rans(data: bytes, specs: Specs, lanes: int, kinds: Sequence[Any], members: Sequence[int]) -> list[Array]:

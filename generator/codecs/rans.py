@@ -21,7 +21,11 @@ class Rans(Codec):
     """
 
     id: ClassVar[str] = "rans"
+    mixes_dtypes: ClassVar[bool] = True
     model: Literal["scale_classes", "order0"] = "scale_classes"
+
+    def stream_bytes(self, arrays: Sequence[Array]) -> int:
+        return 4 * choose_lanes(total_symbols(arrays))
 
     def encode(self, arrays: Sequence[Array]) -> Encoded:
         keys = [_kind_of(array) for array in arrays]
