@@ -11,7 +11,8 @@ from generator.codecs.base import Codec, Encoded
 from generator.codecs.deflate import Zlib
 from generator.codecs.lzma_raw import Lzma
 from generator.codecs.rans import Rans
-from generator.codecs.rans_check import check_rans
+from generator.codecs.rans_check import check_rans, check_rans_rows
+from generator.codecs.rans_rows import RansRows
 from generator.codecs.store import Store
 
 __all__ = ["CHECKS", "REGISTRY", "Auto", "Codec", "Encoded"]
@@ -20,6 +21,7 @@ REGISTRY: dict[str, Callable[..., Codec]] = {
     "auto": Auto,
     "lzma": Lzma,
     "rans": Rans,
+    "rans_rows": RansRows,
     "store": Store,
     "zlib": Zlib,
 }
@@ -28,4 +30,5 @@ REGISTRY: dict[str, Callable[..., Codec]] = {
 # they ask for is allocated.
 CHECKS: dict[str, Callable[[int, Sequence[tuple[str, tuple[int, ...]]], Sequence[Any]], None]] = {
     "rans": check_rans,
+    "rans_rows": check_rans_rows,
 }

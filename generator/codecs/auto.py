@@ -12,6 +12,7 @@ from generator.codecs.base import Codec, Encoded
 from generator.codecs.deflate import Zlib
 from generator.codecs.lzma_raw import Lzma
 from generator.codecs.rans import Rans
+from generator.codecs.rans_rows import RansRows
 from generator.codecs.store import Store
 from runtime_stub.split import Array
 
@@ -38,7 +39,13 @@ class Auto(Codec):
 
     def candidates(self) -> list[tuple[Codec, Codec]]:
         """The codecs to choose from, each with the one that stands for it in trials (without its own search)."""
-        return [(Rans(), Rans()), (Lzma(), Lzma(lc=0, lp=0, pb=0)), (Zlib(), Zlib()), (Store(), Store())]
+        return [
+            (Rans(), Rans()),
+            (RansRows(), RansRows()),
+            (Lzma(), Lzma(lc=0, lp=0, pb=0)),
+            (Zlib(), Zlib()),
+            (Store(), Store()),
+        ]
 
     def encode(self, arrays: Sequence[Array]) -> Encoded:
         """Not a codec of streams itself: `plans` says which are."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from generator.codecs.scale_classes import FLAT, MAX_CLASSES, MAX_SYMBOLS
 from runtime_stub.rans import PRECISION, rans_shape
+from runtime_stub.rans_rows import rows_total
 
 MAX_LANES = 1 << 16
 MAX_RATIO = 1 << 12
@@ -38,6 +39,11 @@ def check_rans(size: int, specs: Sequence[tuple[str, tuple[int, ...]]], options:
     symbols = sum(math.prod(shape) * max(rans_shape(dtype, (1,))) for dtype, shape in specs)
     if symbols > SYMBOLS_PER_BYTE * size:
         raise ValueError(f"a rans stream of {size:,} bytes can't hold {symbols:,} symbols")
+
+
+def check_rans_rows(size: int, specs: Sequence[tuple[str, tuple[int, ...]]], options: Sequence[Any]) -> None:
+    """The same for `rans_rows`, which has one more array."""
+    check_rans(size, [*specs, ("|u1", (rows_total([shape for _, shape in specs]),))], options)
 
 
 def _check_model(arguments: Any, most_classes: int) -> int:
