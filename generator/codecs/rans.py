@@ -10,7 +10,7 @@ import numpy as np
 from generator.codecs.base import Codec, Encoded
 from generator.codecs.rans_coder import RansWriter, choose_lanes, total_symbols
 from generator.codecs.scale_classes import make_kind
-from runtime_stub.rans import PERIOD, rans_model, rans_shape
+from runtime_stub.rans import PERIOD, rans_matrix, rans_model
 from runtime_stub.split import Array
 
 
@@ -48,7 +48,7 @@ class Rans(Codec):
             row_model, column_model, model = models[member]
             writer.write(row_model, np.zeros(len(rows), "i8"), rows.astype("u2"))
             writer.write(column_model, np.zeros(len(columns), "i8"), columns.astype("u2"))
-            step = PERIOD // max(len(columns), 1) + 1
+            step = PERIOD // (len(columns) + 1) + 1
             for row in range(0, len(rows), step):
                 classes = (rows[row : row + step, None] + columns).ravel()
                 writer.write(model, classes, matrix[row : row + step].ravel())
@@ -61,4 +61,4 @@ def _by_bytes(array: Array) -> bool:
 
 def _kind_of(array: Array) -> tuple[str, tuple[int, ...]]:
     """Arrays of one dtype and matrix shape share tables: in a model these are the layers of one role."""
-    return array.dtype.str, (0,) if _by_bytes(array) else rans_shape(array.dtype.str, array.shape)
+    return array.dtype.str, (0,) if _by_bytes(array) else rans_matrix(array).shape

@@ -6,8 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from generator.codecs.scale_classes import FLAT, MAX_CLASSES, MAX_SYMBOLS
-from runtime_stub.rans import PRECISION, rans_shape
+from runtime_stub.rans import PRECISION
 from runtime_stub.rans_rows import rows_total
 
 MAX_LANES = 1 << 16
@@ -36,7 +38,8 @@ def check_rans(size: int, specs: Sequence[tuple[str, tuple[int, ...]]], options:
         raise ValueError(f"a rans stream asks for {tables:,} tables, above the limit of {MAX_TABLES:,}")
     if len(members) != len(specs) or not all(_within(member, 0, len(kinds) - 1) for member in members):
         raise ValueError("a rans stream does not give each array a kind")
-    symbols = sum(math.prod(shape) * max(rans_shape(dtype, (1,))) for dtype, shape in specs)
+    symbols = sum(math.prod(shape) * np.dtype(dtype).itemsize for dtype, shape in specs)
+    symbols += sum(shape[0] for _, shape in specs if shape)
     if symbols > SYMBOLS_PER_BYTE * size:
         raise ValueError(f"a rans stream of {size:,} bytes can't hold {symbols:,} symbols")
 

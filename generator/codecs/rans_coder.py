@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from runtime_stub.rans import PRECISION, Model, rans_adapt, rans_bounds, rans_due
+from runtime_stub.rans import PRECISION, Model, rans_adapt, rans_renew
 from runtime_stub.split import Array
 
 LOW = 1 << 16  # states lie in [LOW, LOW · 2^16)
@@ -23,11 +23,10 @@ class RansWriter:
     def write(self, model: Model, classes: Array, symbols: Array) -> None:
         """Append symbols (uint16; beyond the model's alphabet they are escaped) with their classes (int64)."""
         while len(classes):
-            if rans_due(model, self.lanes):
-                bounds = rans_bounds(model[0])
-                model[4:] = np.diff(bounds, axis=1, prepend=0), bounds
-            frequencies, bounds = model[4:]
-            size = model[3] - model[2]
+            if not model[2]:
+                model[3:] = rans_renew(model, self.lanes)
+            frequencies, starts = model[3:]
+            size = model[2]
             chunk, classes = classes[:size], classes[size:]
             values, symbols = symbols[:size], symbols[size:]
             escape = frequencies.shape[1] - 1
@@ -35,7 +34,7 @@ class RansWriter:
             unseen = (frequencies[chunk, coded] == 0) | (coded == escape)
             coded[unseen] = escape
             frequency = frequencies[chunk, coded]
-            self._chunks.append((frequency.astype("u4"), (bounds[chunk, coded] - frequency).astype("u4")))
+            self._chunks.append((frequency.astype("u4"), starts[chunk, coded].astype("u4")))
             self._escaped.append(values[unseen])
             rans_adapt(model, chunk, values)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from runtime_stub.rans import rans_shape
+from runtime_stub.rans import rans_matrix
 from runtime_stub.split import Array
 
 MAX_SYMBOLS = 4095
@@ -56,11 +56,11 @@ def make_kind(arrays: Sequence[Array], by_bytes: bool, fitted: bool = True) -> K
         fitted: False for one table and no classes (`order0`).
     """
     if by_bytes:
-        matrices = [np.ascontiguousarray(a).reshape(-1).view("u1").reshape(-1, a.itemsize).astype("u2") for a in arrays]
+        matrices = [rans_matrix(np.ascontiguousarray(array)).astype("u2") for array in arrays]
         kind = Kind(0, 256, 128, matrices, [np.zeros(len(m), "i8") for m in matrices])
         kind.columns = [np.arange(m.shape[1]) if fitted else np.zeros(m.shape[1], "i8") for m in matrices]
         return kind
-    matrices = [array.reshape(rans_shape(array.dtype.str, array.shape)) for array in arrays]
+    matrices = [rans_matrix(array) for array in arrays]
     kind = _alphabet(matrices)
     magnitudes = [_magnitude(matrix, kind) for matrix in kind.matrices]
     fits = [_rank_one(magnitude) for magnitude in magnitudes]
