@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import ast
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,16 @@ import numpy as np
 from torch import Tensor
 
 from generator.checkpoint import Checkpoint, from_state_dict
-from generator.codecs import Codec
+from generator.codecs import Auto, Codec
 from generator.errors import InputError
 from generator.payload import StoredTensor, Stream, check_decodes_to, write_payload
 from generator.quantizers import Quantized
 from generator.recipe import Recipe, load_recipe, make_recipe
+from generator.source.compress import compress_code
+from generator.source.loader import render_loader
 from runtime_stub.split import Array
+
+AUTO_TRIALS = 2  # plans of `auto` that are coded in full; the smallest payload with its loader is kept
 
 
 @dataclass
@@ -65,15 +70,48 @@ def encode_checkpoint(checkpoint: Checkpoint, recipe: Recipe) -> bytes:
 
 
 def _code(quantized: Mapping[str, Quantized], codecs: Mapping[str, Codec], names: Mapping[str, list[str]]) -> bytes:
-    """Arrays that share a codec and a dtype share a stream: statistics carry over from tensor to tensor."""
+    """The payload with each array coded by its tensor's codec, or by what `auto` finds smallest."""
+    arrays = [(name, array) for name, result in quantized.items() for array in result.arrays]
+    fixed = [codecs[name] for name, _ in arrays]
+    automatic = [number for number, codec in enumerate(fixed) if isinstance(codec, Auto)]
+    if not automatic:
+        return _write(quantized, fixed, names)
+    dequantizers = {result.dequantizer for result in quantized.values()}
+    others = {codec.id for codec in fixed if not isinstance(codec, Auto)}
+
+    def loader_bytes(ids: frozenset[str]) -> int:
+        loader = render_loader(others | ids, dequantizers, "payload")
+        return len(compress_code(ast.unparse(loader).encode()))
+
+    plans = {}
+    for auto in dict.fromkeys(codec for codec in fixed if isinstance(codec, Auto)):
+        plans[auto] = auto.plans(
+            [array for (_, array), codec in zip(arrays, fixed, strict=True) if codec == auto], loader_bytes
+        )
+    smallest: tuple[int, bytes] | None = None
+    for rank in range(min(AUTO_TRIALS, max(map(len, plans.values())))):
+        remaining = {auto: iter(ranked[min(rank, len(ranked) - 1)].codecs) for auto, ranked in plans.items()}
+        chosen = [next(remaining[codec]) if isinstance(codec, Auto) else codec for codec in fixed]
+        payload = _write(quantized, chosen, names)
+        total = len(payload) + loader_bytes(frozenset(codec.id for codec in chosen))
+        if smallest is None or total < smallest[0]:
+            smallest = total, payload
+    assert smallest is not None
+    return smallest[1]
+
+
+def _write(quantized: Mapping[str, Quantized], codecs: Sequence[Codec], names: Mapping[str, list[str]]) -> bytes:
+    """Arrays that share a codec share a stream (of one dtype, for most codecs): statistics carry over from tensor to tensor."""
     streams: dict[tuple[Codec, str], _OpenStream] = {}
     numbers: dict[tuple[Codec, str], int] = {}
     tensors = []
+    remaining = iter(codecs)
     for name, result in quantized.items():
         sources = []
         for array in result.arrays:
-            key = (codecs[name], array.dtype.newbyteorder("<").str)
-            stream = streams.setdefault(key, _OpenStream(codecs[name]))
+            codec = next(remaining)
+            key = (codec, "" if codec.mixes_dtypes else array.dtype.newbyteorder("<").str)
+            stream = streams.setdefault(key, _OpenStream(codec))
             stream.arrays.append(array)
             sources.append(numbers.setdefault(key, len(numbers)))
         tensors.append(StoredTensor(names[name], result.dequantizer, result.stored, result.dtype, sources))

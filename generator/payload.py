@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from generator.codecs import CHECKS
 from generator.codecs.lzma_raw import compress_raw
 from generator.errors import CheckError, InputError
 from runtime_stub.lzma_raw import inflate_lzma
@@ -31,6 +32,8 @@ HEADER_BYTES = 8
 CHECKSUM_BYTES = 4
 DECODED_LIMIT = 2**34  # bytes of all decoded arrays together
 MAX_DIMENSIONS = 32
+# What decoders raise on a damaged stream whose checksum was made to match.
+UNDECODABLE = (lzma.LZMAError, zlib.error, ValueError, TypeError, RuntimeError, IndexError, OverflowError)
 ARRAY_DTYPES = frozenset({"|i1", "|u1", *(f"<{kind}{size}" for kind in "iu" for size in (2, 4, 8)), "<f2", "<f4"})
 TORCH_DTYPES = {
     str(value).removeprefix("torch."): value
@@ -127,7 +130,7 @@ def decode_payload(payload: bytes) -> dict[str, Tensor]:
     read_manifest(payload)
     try:
         return make_tensors(read_payload(payload, DECODERS, DEQUANTIZERS))
-    except (lzma.LZMAError, zlib.error, ValueError, TypeError, RuntimeError, IndexError, OverflowError) as error:
+    except UNDECODABLE as error:
         raise InputError(f"the payload's streams can't be decoded: {error}") from error
 
 
@@ -137,7 +140,10 @@ def decode_streams(payload: bytes, manifest: Manifest) -> list[list[Array]]:
     decoded = []
     for stream in manifest.streams:
         specs = [(dtype, list(shape)) for dtype, shape in stream.specs]
-        decoded.append(DECODERS[stream.codec](payload[position : position + stream.size], specs, *stream.options))
+        try:
+            decoded.append(DECODERS[stream.codec](payload[position : position + stream.size], specs, *stream.options))
+        except UNDECODABLE as error:
+            raise InputError(f"the payload's {stream.codec} stream can't be decoded: {error}") from error
         position += stream.size
     return decoded
 
@@ -176,6 +182,8 @@ def _stream(codec: Any, size: Any, specs: Any, *options: Any) -> Stream:
         if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS or not all(map(_is_count, shape)):
             raise ValueError(f"a stream of {codec} has an invalid shape")
         checked.append((dtype, tuple(shape)))
+    if codec in CHECKS:
+        CHECKS[codec](size, checked, options)
     return Stream(codec, size, checked, list(options))
 
 

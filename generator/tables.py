@@ -36,7 +36,8 @@ def print_tensors(console: Console, inspection: Inspection, limit: int | None = 
     if not tensors:
         return
     table = Table(title="tensors", box=box.SIMPLE_HEAD, title_justify="left")
-    for column in ("name", "shape", "dtype", "stored as", "codec"):
+    table.add_column("name", overflow="fold", min_width=16)
+    for column in ("shape", "dtype", "stored as", "codec"):
         table.add_column(column, overflow="fold")
     table.add_column("bytes", justify="right")
     table.add_column("bits/element", justify="right")

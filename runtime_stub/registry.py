@@ -7,11 +7,15 @@ from collections.abc import Callable
 from runtime_stub.deflate import decode_zlib
 from runtime_stub.dequantize import keep, scale
 from runtime_stub.lzma_raw import decode_lzma
+from runtime_stub.rans import decode_rans
+from runtime_stub.rans_rows import decode_rans_rows
 from runtime_stub.split import Array
 from runtime_stub.store import decode_store
 
 DECODERS: dict[str, Callable[..., list[Array]]] = {
     "lzma": decode_lzma,
+    "rans": decode_rans,
+    "rans_rows": decode_rans_rows,
     "store": decode_store,
     "zlib": decode_zlib,
 }

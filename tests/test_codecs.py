@@ -33,14 +33,14 @@ def round_trip(codec: codecs.Codec, arrays: list[np.ndarray]) -> None:
         assert left.flags.writeable
 
 
-@pytest.mark.parametrize("codec", sorted(codecs.REGISTRY))
+@pytest.mark.parametrize("codec", sorted(codecs.REGISTRY.keys() - {"auto"}))
 @given(arrays=st.lists(ARRAYS, max_size=4))
 @settings(max_examples=40, deadline=None)
 def test_round_trip(codec: str, arrays: list[np.ndarray]) -> None:
     round_trip(codecs.REGISTRY[codec](), arrays)
 
 
-@pytest.mark.parametrize("codec", sorted(codecs.REGISTRY))
+@pytest.mark.parametrize("codec", sorted(codecs.REGISTRY.keys() - {"auto"}))
 @pytest.mark.parametrize(
     "array",
     [

@@ -34,6 +34,11 @@ class Codec(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     id: ClassVar[str]
+    mixes_dtypes: ClassVar[bool] = False  # whether arrays of several dtypes are better coded in one stream
+
+    def stream_bytes(self, arrays: Sequence[Array]) -> int:
+        """Overhead of one stream of these arrays, however well they are coded."""
+        return 0
 
     @abstractmethod
     def encode(self, arrays: Sequence[Array]) -> Encoded:

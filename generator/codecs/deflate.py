@@ -16,7 +16,7 @@ class Zlib(Codec):
     """zlib without its header and checksum; the payload has a checksum of its own."""
 
     id: ClassVar[str] = "zlib"
-    level: int = Field(9, ge=0, le=9)
+    level: int = Field(default=9, ge=0, le=9)
 
     def encode(self, arrays: Sequence[Array]) -> Encoded:
         compressor = zlib.compressobj(self.level, zlib.DEFLATED, -15, 9)

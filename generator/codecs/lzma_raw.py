@@ -22,9 +22,9 @@ class Lzma(Codec):
     """
 
     id: ClassVar[str] = "lzma"
-    lc: int | None = Field(None, ge=0, le=4)
-    lp: int | None = Field(None, ge=0, le=4)
-    pb: int | None = Field(None, ge=0, le=4)
+    lc: int | None = Field(default=None, ge=0, le=4)
+    lp: int | None = Field(default=None, ge=0, le=4)
+    pb: int | None = Field(default=None, ge=0, le=4)
 
     def encode(self, arrays: Sequence[Array]) -> Encoded:
         data = joined(arrays)

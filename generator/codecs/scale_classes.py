@@ -1,0 +1,175 @@
+"""The model half of `rans`: row and column classes of matrices, and the priors of the tables that they choose.
+
+Quantized weights are nearly independent draws from bell-shaped distributions whose width differs by row and by column. A rank-1
+fit of the mean magnitude, on a log2 grid, gives the classes; their sum tells the width of an element's distribution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from runtime_stub.rans import rans_matrix
+from runtime_stub.split import Array
+
+MAX_SYMBOLS = 4095
+MAX_CLASSES = 64
+FLAT = 1 << 40  # spread of a prior that is the same everywhere
+RESOLUTIONS = (1, 2, 3, 4, 6)  # classes per octave that are tried
+
+
+@dataclass
+class Kind:
+    """Arrays that share tables, as matrices of symbols (uint16), and the classes of their rows and columns."""
+
+    shift: int  # what the decoder adds to a symbol, modulo 2^16
+    symbols: int
+    center: int
+    matrices: list[Array]
+    rows: list[Array] = field(default_factory=list)
+    columns: list[Array] = field(default_factory=list)
+    spread: int = FLAT
+    ratio: int = 64
+
+    @property
+    def classes(self) -> int:
+        """Number of tables for elements."""
+        return 1 + _largest(self.rows) + _largest(self.columns)
+
+    def arguments(self) -> list[list[int]]:
+        """Arguments of `rans_model` for row classes, column classes and elements."""
+        return [
+            _class_arguments(self.rows),
+            _class_arguments(self.columns),
+            [self.symbols, self.center, self.spread, self.ratio, self.classes],
+        ]
+
+
+def make_kind(arrays: Sequence[Array], by_bytes: bool, fitted: bool = True) -> Kind:
+    """Fit classes to arrays of one kind.
+
+    Args:
+        arrays: integers of one or two bytes, or arrays that go by their bytes.
+        by_bytes: the latter; then the position of a byte within its element is its column class.
+        fitted: False for one table and no classes (`order0`).
+    """
+    if by_bytes:
+        matrices = [rans_matrix(np.ascontiguousarray(array)).astype("u2") for array in arrays]
+        kind = Kind(0, 256, 128, matrices, [np.zeros(len(m), "i8") for m in matrices])
+        kind.columns = [np.arange(m.shape[1]) if fitted else np.zeros(m.shape[1], "i8") for m in matrices]
+        return kind
+    matrices = [rans_matrix(array) for array in arrays]
+    kind = _alphabet(matrices)
+    magnitudes = [_magnitude(matrix, kind) for matrix in kind.matrices]
+    fits = [_rank_one(magnitude) for magnitude in magnitudes]
+    candidates = [(0, 0), *((r, c) for n in RESOLUTIONS for r, c in ((n, n), (0, n), (n, 0)))] if fitted else [(0, 0)]
+    best = float("inf")
+    for row_resolution, column_resolution in candidates:
+        rows = _grid([np.log2(row) for row, _ in fits], row_resolution)
+        columns = _grid([np.log2(column) for _, column in fits], column_resolution)
+        if _largest(rows) + _largest(columns) >= MAX_CLASSES:
+            continue
+        cost = _cost(kind, rows, columns)
+        if cost < best:
+            best, kind.rows, kind.columns = cost, rows, columns
+            resolution = max(row_resolution, column_resolution)
+            kind.ratio = round(64 * 2 ** (2 / resolution)) if resolution else 64
+    kind.spread = _spread(kind, magnitudes)
+    return kind
+
+
+def _alphabet(matrices: Sequence[Array]) -> Kind:
+    """Symbols from 0: signed values around their middle, others from their minimum; rare extremes are left to the escape."""
+    values = np.concatenate([matrix.reshape(-1) for matrix in matrices]).astype("i8")
+    if not values.size:
+        return Kind(0, 1, 0, [matrix.astype("u2") for matrix in matrices])
+    low, high = int(values.min()), int(values.max())
+    if high - low >= 256:
+        # Beyond a thousandth of the values a table entry would cost more than the escapes.
+        low, high = (int(v) for v in np.quantile(values, (0.0005, 0.9995), method="nearest"))
+    if low < 0 < high:
+        high = min(max(-low, high), MAX_SYMBOLS // 2)
+        low = -high
+        symbols, center = 2 * high + 1, high
+    else:
+        symbols = min(high - low + 1, MAX_SYMBOLS)
+        center = min(int(np.median(values)) - low, symbols - 1)
+        if 2 * center == symbols - 1:  # that would make the table symmetric
+            symbols += 1
+    return Kind(low % 65536, symbols, center, [((matrix.astype("i8") - low) % 65536).astype("u2") for matrix in matrices])
+
+
+def _magnitude(matrix: Array, kind: Kind) -> Array:
+    """Distance from the center, escaped symbols at the edge."""
+    magnitude: Array = np.abs(np.minimum(matrix, kind.symbols - 1).astype("f4") - kind.center)
+    return magnitude
+
+
+def _rank_one(magnitude: Array) -> tuple[Array, Array]:
+    """Row and column scales whose product fits the mean magnitude."""
+    rows, columns = magnitude.shape
+    if not magnitude.size:
+        return np.ones(rows), np.ones(columns)
+    row_scale, column_scale = np.ones(rows), np.ones(columns)
+    for _ in range(4):
+        # Half an observation of the mean keeps empty rows and columns finite.
+        column_scale = (magnitude.T @ (1 / row_scale) + 0.5) / (rows + 0.5)
+        row_scale = (magnitude @ (1 / column_scale) + 0.5) / (columns + 0.5)
+    return row_scale, column_scale
+
+
+def _grid(logarithms: Sequence[Array], resolution: int) -> list[Array]:
+    """Rounded to 1/resolution, from 0; all 0 for resolution 0."""
+    classes = [np.rint(values * resolution).astype("i8") for values in logarithms]
+    least = min((int(c.min()) for c in classes if c.size), default=0)
+    return [c - least for c in classes]
+
+
+def _cost(kind: Kind, rows: Sequence[Array], columns: Sequence[Array]) -> float:
+    """Bits for elements and classes with ideal tables, and for the tables' learning."""
+    classes = 1 + _largest(rows) + _largest(columns)
+    width = kind.symbols + 1
+    counts = np.zeros(classes * width, "i8")
+    for matrix, row, column in zip(kind.matrices, rows, columns, strict=True):
+        cells = (row[:, None] + column) * width + np.minimum(matrix, kind.symbols)
+        counts += np.bincount(cells.ravel(), minlength=counts.size)
+    return sum(_bits(c) for c in (counts.reshape(classes, width), _histogram(rows), _histogram(columns)))
+
+
+def _histogram(classes: Sequence[Array]) -> Array:
+    return np.bincount(np.concatenate([np.zeros(0, "i8"), *classes]))[None, :]
+
+
+def _bits(counts: Array) -> float:
+    """Entropy of each row of counts, and half a logarithm for each occurring symbol that has to be learned."""
+    occurring = counts > 0
+    entropy = (counts[occurring] * np.log2(counts[occurring])).sum()
+    totals = counts.sum(1)
+    totals = totals[totals > 0]
+    return float((totals * np.log2(totals)).sum() - entropy + 0.5 * np.log2(counts[occurring]).sum())
+
+
+def _spread(kind: Kind, magnitudes: Sequence[Array]) -> int:
+    """The first class's spread: for Student's t with 7 degrees of freedom, five times the variance."""
+    total, weight = 0.0, 0
+    for magnitude, row, column in zip(magnitudes, kind.rows, kind.columns, strict=True):
+        scale = (kind.ratio / 64) ** -(row[:, None] + column).astype("f4")
+        total += float((magnitude**2 * scale).sum(dtype="f8"))
+        weight += magnitude.size
+    return max(1, min(FLAT, round(5 * total / max(weight, 1))))
+
+
+def _class_arguments(classes: Sequence[Array]) -> list[int]:
+    values = np.concatenate([np.zeros(0, "i8"), *classes])
+    if not values.size or not values.max():
+        return [1, 1, 1, 64, 1]
+    center = int(np.median(values))
+    symbols = int(values.max()) + 1
+    symbols += 2 * center == symbols - 1
+    return [symbols, center, max(1, round(5 * float(((values - center) ** 2).mean()))), 64, 1]
+
+
+def _largest(classes: Sequence[Array]) -> int:
+    return max((int(c.max()) for c in classes if c.size), default=0)

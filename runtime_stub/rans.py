@@ -1,0 +1,146 @@
+"""Decoder of the `rans` codec: adaptive range asymmetric numeral systems with row × column classes.
+
+Asymmetric numeral systems: Duda, arXiv:1311.2540; interleaved lanes: Giesen, arXiv:1402.3392. Every array is a matrix; a class
+for each row and one for each column are decoded first, and their sum chooses the frequency table of an element. The tables
+adapt to what was decoded, so that none is transmitted. Everything is integer arithmetic, the same on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from runtime_stub.split import Array, Specs
+
+PRECISION = 14  # bits of a frequency
+INCREMENT = 32  # what one symbol adds to its count
+PRIOR = 2048  # what the counts of a fresh table add up to, about
+PERIOD = 2**18  # symbols between two updates of the tables, at most; also elements of a block of rows, about
+
+Model = list[Any]  # counts (classes, symbols + 1), whether symmetric, symbols until the tables are renewed, tables
+
+
+def rans_model(symbols: int, center: int, spread: int, ratio: int, classes: int) -> Model:
+    """Tables for one kind of array before anything was seen: `symbols` symbols and, last, the escape.
+
+    The first counts follow Student's t-distribution, (1 + (symbol − center)² / spread)⁻⁴, with a spread that grows by
+    ratio / 64 from class to class. A table whose center is in the middle is taken to be symmetric.
+    """
+    counts = np.ones((classes, symbols + 1), "i8")
+    for row in counts:
+        weights = ((spread << 14) // (spread + (np.arange(symbols) - center) ** 2)) ** 4 >> 30
+        row[:-1] += weights * PRIOR // weights.sum()
+        spread = (spread * ratio >> 6) + 1
+    return [counts, 2 * center == symbols - 1, 0]
+
+
+def rans_renew(model: Model, lanes: int) -> tuple[Array, Array]:
+    """Frequencies and starts of all symbols, (classes, symbols + 1) each, from the counts so far.
+
+    The frequencies of a class add up to 2^PRECISION; the escape always has one. Tables are renewed often at first, then each
+    time a quarter more was seen.
+    """
+    bounds = model[0].cumsum(1)
+    bounds = bounds * (2**PRECISION - 1) // bounds[:, -1:]
+    bounds[:, -1] += 1
+    model[2] = min(max(int(model[0].sum()) >> 7, lanes), PERIOD)
+    frequencies = np.diff(bounds, 1, 1, 0)
+    return frequencies, bounds - frequencies
+
+
+def rans_adapt(model: Model, classes: Array, symbols: Array) -> None:
+    """Count what was decoded; in a symmetric table, the mirror image too."""
+    counts = model[0]
+    classes, symbols = classes * counts.shape[1], np.minimum(symbols, counts.shape[1] - 1)
+    seen = np.bincount(classes + symbols, None, counts.size).reshape(counts.shape) * INCREMENT
+    counts += seen
+    if model[1]:
+        counts[:, :-1] += seen[:, -2::-1]
+    model[2] -= len(symbols)
+
+
+def rans_read(coder: list[Array], model: Model, classes: Array) -> Array:
+    """Decode one symbol (uint16) for each of `classes` (int64 indices of tables).
+
+    Args:
+        coder: the lanes' states, and the words that are left: taken from the front to renew states, and from the back for
+            escaped symbols. Advanced by what is read.
+        model: the tables; they adapt.
+        classes: shape (symbols,).
+    """
+    states, words = coder
+    lanes = len(states)
+    decoded = [np.empty(0, "u2")]
+    while len(classes):
+        if not model[2]:
+            frequencies, starts = rans_renew(model, lanes)
+            width = starts.shape[1]
+            count = len(starts) * 2**PRECISION
+            # One entry for each slot of each class: the frequency, and the distance from the start of the symbol.
+            entries = (frequencies * 65536 - starts - np.arange(0, count, 2**PRECISION)[:, None]).astype("u4").ravel()
+            repeats = frequencies.ravel()
+            model[3:] = (
+                np.repeat(entries, repeats) + np.arange(count, dtype="u4"),
+                np.repeat((np.arange(starts.size) % width).astype("u2"), repeats),
+            )
+        chunk = classes[: model[2]]
+        classes = classes[len(chunk) :]
+        slots = (chunk * 2**PRECISION).astype("u4")
+        for start in range(0, len(chunk), lanes):
+            slot = slots[start : start + lanes]
+            state = states[: len(slot)]
+            slot += state & 2**PRECISION - 1
+            entry = model[3][slot]
+            state[:] = (entry >> 16) * (state >> PRECISION) + (entry & 65535)
+            low = (state < 65536).nonzero()[0]
+            state[low] = state[low] << 16 | words[: len(low)]
+            words = words[len(low) :]
+        symbols = model[4][slots]
+        escaped = (symbols == model[0].shape[1] - 1).nonzero()[0]
+        end = len(words) - len(escaped)
+        symbols[escaped] = words[end:]
+        words = words[:end]
+        rans_adapt(model, chunk, symbols)
+        decoded.append(symbols)
+    coder[1] = words
+    return np.concatenate(decoded)
+
+
+def rans_matrix(array: Array) -> Array:
+    """A view of an array as the matrix that is coded; anything but integers of one or two bytes goes by its bytes."""
+    if array.dtype.kind == "f" or array.itemsize > 2:
+        return array.reshape(-1, 1).view("u1")
+    return array.reshape(len(array) if array.size and array.shape[1:] else 1, -1)
+
+
+def decode_rans(data: bytes, specs: Specs, lanes: int, kinds: Sequence[Any], members: Sequence[int]) -> list[Array]:
+    """Decode arrays.
+
+    Args:
+        data: the lanes' states (uint32), then words (uint16).
+        specs: numpy dtype string and shape of each array.
+        lanes: number of interleaved states.
+        kinds: for each kind of array what is added to its symbols (modulo 2^16) and the arguments of `rans_model` for
+            row classes, column classes and elements.
+        members: the kind of each array.
+    """
+    words = np.frombuffer(data, "<u2")
+    coder = [words[: 2 * lanes].view("<u4").astype("u4"), words[2 * lanes :]]
+    models = [(shift, *(rans_model(*arguments) for arguments in models)) for shift, *models in kinds]
+    arrays = []
+    for (dtype, shape), member in zip(specs, members):
+        array = np.empty(shape, dtype)
+        matrix = rans_matrix(array)
+        shift, row_model, column_model, model = models[member]
+        row_classes, column_classes = (
+            rans_read(coder, tables, np.zeros(length, "i8")).astype("i8")
+            for tables, length in zip((row_model, column_model), matrix.shape)
+        )
+        step = PERIOD // (len(column_classes) + 1) + 1
+        for row in range(0, len(matrix), step):
+            block = row_classes[row : row + step, None] + column_classes
+            matrix[row : row + step] = (rans_read(coder, model, block.ravel()) + shift).reshape(block.shape)
+        arrays.append(array)
+    return arrays
