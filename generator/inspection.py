@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from generator import carriers
 from generator.artifact import Artifact, read_artifact
 from generator.payload import CHECKSUM_BYTES, HEADER_BYTES, decode_streams
 from generator.source.compress import compress_code
@@ -49,10 +48,12 @@ class Inspection:
     size: int
     carrier: str
     header: str
+    coder: str  # compression of the code
     requires: list[str]  # modules beyond the standard library that the loader needs
     parts: list[Part]
     tensors: list[TensorShare]
     code_bytes: int  # decompressed
+    notes: list[str] = field(default_factory=list)  # what a build has to say about the script
 
     @property
     def wrapper_bytes(self) -> int:
@@ -80,27 +81,31 @@ def inspect_artifact(artifact: Artifact) -> Inspection:
         artifact.size,
         artifact.carrier,
         artifact.parts.header,
-        ["numpy", "torch"] if artifact.manifest else [],
+        artifact.parts.coder if artifact.code else "",
+        _requires(artifact),
         _parts(artifact),
         _tensors(artifact),
         len(artifact.code.encode()),
     )
 
 
+def _requires(artifact: Artifact) -> list[str]:
+    coder = ["brotli"] if artifact.parts.coder == "brotli" else []
+    return [*coder, *(["numpy", "torch"] if artifact.manifest else [])]
+
+
 def _parts(artifact: Artifact) -> list[Part]:
     code, payload, manifest = artifact.parts.code, artifact.parts.payload, artifact.manifest
-    carrier = carriers.REGISTRY.get(artifact.carrier)
+    carrier, coder = artifact.carrier, artifact.parts.coder
     parts = []
-    if code and carrier:
-        text = carrier.text_size(code)
+    if code:
         # Script and loader are compressed together; the loader's share is what the whole takes more than the script alone.
-        loader = len(code) - len(compress_code(artifact.script.encode())) if artifact.loader else 0
-        payload_text = carrier.text_size(payload) if payload is not None else 0
+        loader = len(code) - len(compress_code(artifact.script.encode(), coder)) if artifact.loader else 0
         parts += [
-            Part("header and bootstrap", artifact.size - text - payload_text),
+            Part("header and bootstrap", artifact.size - artifact.code_size - artifact.payload_size),
             Part("script", len(code) - loader),
             *([Part("loader", loader)] if artifact.loader else []),
-            Part(f"{carrier.id} overhead of the code", text - len(code)),
+            Part(f"{carrier} overhead of the code", artifact.code_size - len(code)),
         ]
     if payload is not None and manifest is not None:
         parts.append(Part("payload: manifest and frame", manifest.coded_size + HEADER_BYTES + CHECKSUM_BYTES))
@@ -108,8 +113,8 @@ def _parts(artifact: Artifact) -> list[Part]:
         for stream in manifest.streams:
             sizes[stream.codec] += stream.size
         parts += [Part(f"payload: {codec} streams", size) for codec, size in sorted(sizes.items())]
-        if carrier:
-            parts.append(Part(f"payload: {carrier.id} overhead", carrier.text_size(payload) - len(payload)))
+        if code:
+            parts.append(Part(f"payload: {carrier} overhead", artifact.payload_size - len(payload)))
     return parts
 
 
