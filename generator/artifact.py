@@ -11,6 +11,7 @@ import python_minifier
 from generator import carriers
 from generator.carriers import Carried, Parts, Written
 from generator.errors import InputError
+from generator.foreign import Foreign, read_foreign
 from generator.payload import Manifest, read_manifest
 from generator.source.compress import decompress_code
 from generator.source.script import parse, restore_import
@@ -36,6 +37,7 @@ class Artifact:
         source: the same as readable source.
         loader: the inlined loader's source; "" without weights.
         manifest: what the payload holds; None without weights.
+        foreign: how a file that another tool made was read; None for golfpack's own.
     """
 
     path: Path
@@ -50,17 +52,18 @@ class Artifact:
     source: str
     loader: str
     manifest: Manifest | None
+    foreign: Foreign | None = None
 
 
 def read_artifact(path: str | Path, written: Written | None = None) -> Artifact:
-    """Open a file that golfpack made.
+    """Open a file that golfpack made, or another self-extracting file.
 
     Args:
         path: the file.
         written: its bytes, when they are not on disk yet.
 
     Raises:
-        InputError: it is missing, too large, not golfpack's, or damaged.
+        InputError: it is missing, too large, damaged, or of no form that can be read without running it.
     """
     path = Path(path)
     data = read_bytes(path) if written is None else written.main
@@ -80,7 +83,7 @@ def read_artifact(path: str | Path, written: Written | None = None) -> Artifact:
                 return _open(path, len(data), name, found)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    raise InputError(f"{path} is not a file that golfpack made, or its frame was edited")
+    return _open_foreign(path, data)
 
 
 def _open(path: Path, size: int, carrier: str, carried: Carried) -> Artifact:
@@ -107,6 +110,17 @@ def _open(path: Path, size: int, carrier: str, carried: Carried) -> Artifact:
         readable(ast.Module([loader], [])) if loader else "",
         read_manifest(parts.payload) if parts.payload is not None else None,
     )
+
+
+def _open_foreign(path: Path, data: bytes) -> Artifact:
+    """A self-extracting file that another tool made."""
+    foreign = read_foreign(data, path)
+    try:
+        source = foreign.source.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: what it executes is not UTF-8 text: {error}") from error
+    parts = Parts(b"", None, "", "", "", "", "")
+    return Artifact(path, len(data), "foreign", parts, 0, 0, (), source, source, source, "", None, foreign)
 
 
 def readable(tree: ast.Module) -> str:

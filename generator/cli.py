@@ -55,7 +55,9 @@ BundleOption = Annotated[
 SkipOption = Annotated[
     list[str] | None, typer.Option("--skip-step", help=f"Shrinking step to leave out: {', '.join(STEPS)}; may be repeated.")
 ]
-ExtraOption = Annotated[list[str] | None, typer.Option("--step", help=f"Optional step: {', '.join(OPTIONAL)}; may be repeated.")]
+ExtraOption = Annotated[
+    list[str] | None, typer.Option("--step", help=f"Optional step: {', '.join(OPTIONAL)}; may be repeated.")
+]
 KeepOption = Annotated[list[str] | None, typer.Option("--keep-name", help="Global name not to shorten; may be repeated.")]
 BroadcastOption = Annotated[
     bool | None,

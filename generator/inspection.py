@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from generator.artifact import Artifact, read_artifact
+from generator.foreign import Foreign
 from generator.payload import CHECKSUM_BYTES, HEADER_BYTES, decode_streams
 from generator.source.compress import compress_code
 from runtime_stub.split import Array
@@ -81,12 +82,18 @@ def inspect_artifact(artifact: Artifact) -> Inspection:
         artifact.size,
         artifact.carrier,
         artifact.parts.header,
-        artifact.parts.coder if artifact.code else "",
+        _coder(artifact),
         _requires(artifact),
         _parts(artifact),
         _tensors(artifact),
         len(artifact.code.encode()),
     )
+
+
+def _coder(artifact: Artifact) -> str:
+    if artifact.foreign is not None:
+        return " → ".join(layer.name for layer in artifact.foreign.layers[1:])
+    return artifact.parts.coder if artifact.code else ""
 
 
 def _requires(artifact: Artifact) -> list[str]:
@@ -97,6 +104,8 @@ def _requires(artifact: Artifact) -> list[str]:
 def _parts(artifact: Artifact) -> list[Part]:
     code, payload, manifest = artifact.parts.code, artifact.parts.payload, artifact.manifest
     carrier, coder = artifact.carrier, artifact.parts.coder
+    if artifact.foreign is not None:
+        return _foreign_parts(artifact.foreign, artifact.size)
     parts = []
     if code:
         # Script and loader are compressed together; the loader's share is what the whole takes more than the script alone.
@@ -116,6 +125,15 @@ def _parts(artifact: Artifact) -> list[Part]:
         if code:
             parts.append(Part(f"payload: {carrier} overhead", artifact.payload_size - len(payload)))
     return parts
+
+
+def _foreign_parts(foreign: Foreign, size: int) -> list[Part]:
+    """The compressed code, what its text costs, and what is around it."""
+    literal = foreign.layers[0].size
+    decoded = foreign.layers[1]
+    packed = decoded.size if decoded.name.split(".")[0] in {"base64", "binascii", "bytes"} else literal
+    parts = [Part("around the literal", size - literal), Part("compressed code", packed)]
+    return [*parts, Part(f"overhead of {decoded.name}", literal - packed)] if packed != literal else parts
 
 
 def _tensors(artifact: Artifact) -> list[TensorShare]:

@@ -80,4 +80,5 @@ def decode_mix(data: bytes) -> bytes:
                 position += 1
             probability = model.send(bit)
     except StopIteration as stop:
-        return stop.value
+        text: bytes = stop.value
+    return text

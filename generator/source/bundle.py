@@ -118,7 +118,7 @@ def _file_expression(data: bytes) -> str:
         text = data.decode()
     except UnicodeDecodeError:
         text = ""
-    if text and text.isprintable() or (text and all(c.isprintable() or c in "\n\t\r" for c in text)):
+    if (text and text.isprintable()) or (text and all(c.isprintable() or c in "\n\t\r" for c in text)):
         return f"{text!r}.encode()"
     return f'lzma.decompress(base64.b85decode("{base64.b85encode(compress_lzma(data, quick=True)).decode()}"))'
 

@@ -47,7 +47,7 @@ def render_loader(
     decoders = {codec: DECODERS[codec] for codec in sorted(codecs)}
     rebuilders = {dequantizer: DEQUANTIZERS[dequantizer] for dequantizer in sorted(dequantizers)}
     functions: list[Callable[..., Any]] = [*decoders.values(), *rebuilders.values()]
-    modules = [f"{STUB}.{module}" for module in ("payload", "tensors", "carriage", *["broadcast"] * broadcast)]
+    modules = [f"{STUB}.{module}" for module in ("payload", "tensors", "carriage")]
     stub = _collect([*modules, *(function.__module__ for function in functions)])
     roots = {"checked", "read_payload", "make_tensors", source[0], *(function.__name__ for function in functions)}
     if broadcast:

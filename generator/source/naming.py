@@ -68,9 +68,8 @@ class Renamer(NameAssigner):  # type: ignore[misc]
         if isinstance(binding, BuiltinBinding):
             if not self.naming.alias_builtins:
                 binding.disallow_rename()
-        elif not self.naming.copy_parameters and binding.old_mention_count():
-            if any(isinstance(node, ast.arg) for node in binding.references):
-                binding.disallow_rename()
+        elif not self.naming.copy_parameters and binding.old_mention_count() and _is_parameter(binding):
+            binding.disallow_rename()
 
     def _rename_binding(self, binding: Any, scope: Any) -> None:
         original = binding.name
@@ -85,3 +84,7 @@ class Renamer(NameAssigner):  # type: ignore[misc]
                 self.chosen.setdefault(original, []).append(name)
         else:
             binding.disallow_rename()
+
+
+def _is_parameter(binding: Any) -> bool:
+    return any(isinstance(node, ast.arg) for node in binding.references)

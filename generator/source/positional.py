@@ -1,4 +1,4 @@
-"""Arguments by position: keyword arguments of calls whose target is certain become positional, so that parameters can be renamed.
+"""Arguments by position: keyword arguments of calls whose target is certain become positional, for shorter parameter names.
 
 A name that a caller might pass as a keyword can't be shortened. But a script is a whole program: where every use of a
 function is a direct call, all its callers are at hand. Calls are rewritten only where the order of evaluation stays the same.
@@ -134,9 +134,9 @@ def _makes_instances_anonymously(tree: ast.Module) -> bool:
             return True
         if isinstance(node, ast.Name) and node.id in {"cls", "__class__"}:
             return True
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "type" and len(node.args) == 1:
-            if id(node) not in looked_at:
-                return True
+        is_type = isinstance(node, ast.Call) and _last_name(node.func) == "type" and len(node.args) == 1
+        if is_type and id(node) not in looked_at:
+            return True
     return False
 
 

@@ -153,5 +153,7 @@ def _find_imports(tree: ast.Module, path: Path) -> int:
         else:
             continue
         if wrong:
-            raise InputError(f"script {path}, line {node.lineno}: only `{IMPORT_LINE}` (or {READ_FILE}) can be packed")
+            raise InputError(
+                f"script {path}, line {node.lineno}: only `{IMPORT_LINE}` can be packed (and {READ_FILE}); write it like that"
+            )
     return count

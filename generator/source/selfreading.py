@@ -38,8 +38,12 @@ class _OwnFile(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> None:
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id if isinstance(node.func, ast.Name) else ""
-        binary = any(isinstance(n, ast.Constant) and isinstance(n.value, str) and n.value in {"rb", "br"} for n in ast.walk(node))
+        name = (
+            node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id if isinstance(node.func, ast.Name) else ""
+        )
+        binary = any(
+            isinstance(n, ast.Constant) and isinstance(n.value, str) and n.value in {"rb", "br"} for n in ast.walk(node)
+        )
         if name in _READERS and not binary and self._mentions(node) and not identifiers(node) & _BINARY:
             self.lines.append(node.lineno)
         self.generic_visit(node)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import copy
 import warnings
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from python_minifier import unparse
@@ -181,9 +180,9 @@ def find_blockers(tree: ast.Module, options: Shrinking | None = None) -> list[st
 class _VarsRewriter(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
-        if isinstance(node.func, ast.Name) and node.func.id == "vars" and len(node.args) == 1 and not node.keywords:
-            if not isinstance(node.args[0], ast.Starred):
-                return ast.copy_location(ast.Attribute(node.args[0], "__dict__", ast.Load()), node)
+        named = isinstance(node.func, ast.Name) and node.func.id == "vars"
+        if named and len(node.args) == 1 and not node.keywords and not isinstance(node.args[0], ast.Starred):
+            return ast.copy_location(ast.Attribute(node.args[0], "__dict__", ast.Load()), node)
         return node
 
 
@@ -221,7 +220,12 @@ def _strip(tree: ast.Module, options: Shrinking) -> ast.Module:
         tree = RemoveExplicitReturnNone()(tree)
     if options.does("imports"):
         tree = CombineImports()(tree)
-    if options.does("positional") and options.does("locals") and not find_blockers(tree, options) and not names & READS_ANNOTATIONS:
+    if (
+        options.does("positional")
+        and options.does("locals")
+        and not find_blockers(tree, options)
+        and not names & READS_ANNOTATIONS
+    ):
         pass_by_position(tree)
     return tree
 
@@ -246,7 +250,7 @@ def _rename_and_print(module: ast.Module, options: Shrinking, naming: Naming, ho
         return unparse(module, prefer_single_line=True)
 
 
-def _names_that_must_survive(tree: ast.Module) -> Iterable[str]:
+def _names_that_must_survive(tree: ast.Module) -> set[str]:
     """Functions and classes whose own names may show at run time."""
     definitions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]
     if identifiers(tree) & READS_NAMES or _reads_dunder_name(tree):
