@@ -1,7 +1,7 @@
-"""Self-extracting files that others made: `exec(lzma.decompress(base64.b85decode("…")))` and its relatives, read without running.
+"""Self-extracting files that others made, read without running: `exec(lzma.decompress(base64.b85decode("…")))` and relatives.
 
-The file is parsed, and the argument of its `exec` is evaluated by this module: literals, names assigned from them, and a list of
-decoders, each with a limit on what it may give. Anything else is refused with its line.
+The file is parsed, and the argument of its `exec` is evaluated by this module: literals, names assigned from them, and a list
+of decoders, each with a limit on what it may give. Anything else is refused with its line.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Foreign:
     nesting: int
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """What can't be evaluated, with its line."""
 
 
@@ -65,7 +65,7 @@ def read_foreign(data: bytes, path: str | Path) -> Foreign:
     for nesting in range(LAYER_LIMIT + 1):
         try:
             found = _extract(data, path)
-        except _Refused as error:
+        except _RefusedError as error:
             if nesting:  # the script inside may use exec for purposes of its own
                 return Foreign(data, layers, nesting)
             raise InputError(f"{path} is not a file that golfpack made; as another self-extracting file: {error}") from error
@@ -78,7 +78,7 @@ def read_foreign(data: bytes, path: str | Path) -> Foreign:
 
 def _extract(data: bytes, path: str | Path) -> tuple[bytes, list[Layer]]:
     if len(data) > FILE_LIMIT:
-        raise _Refused(f"it has {len(data):,} bytes, more than the {FILE_LIMIT:,} that are read")
+        raise _RefusedError(f"it has {len(data):,} bytes, more than the {FILE_LIMIT:,} that are read")
     tree = _parse(data)
     evaluator = _Evaluator(data)
     for node in tree.body:
@@ -88,10 +88,10 @@ def _extract(data: bytes, path: str | Path) -> tuple[bytes, list[Layer]]:
             if isinstance(value, str):
                 value = value.encode()
             if not isinstance(value, bytes) or not evaluator.layers:
-                raise _Refused(f"line {node.lineno}: exec of something that was not packed")
+                raise _RefusedError(f"line {node.lineno}: exec of something that was not packed")
             return value, evaluator.layers
         evaluator.note(node)
-    raise _Refused("no exec() at its top level")
+    raise _RefusedError("no exec() at its top level")
 
 
 def _parse(data: bytes) -> ast.Module:
@@ -101,12 +101,12 @@ def _parse(data: bytes) -> ast.Module:
             if len(data) > TOKEN_LIMIT:
                 for count, _ in enumerate(tokenize.tokenize(io.BytesIO(data).readline)):
                     if count > TOKEN_LIMIT:
-                        raise _Refused(f"it has more than {TOKEN_LIMIT:,} tokens")
+                        raise _RefusedError(f"it has more than {TOKEN_LIMIT:,} tokens")
             return ast.parse(data)
     except (SyntaxError, tokenize.TokenError, ValueError, LookupError) as error:
-        raise _Refused(f"it is not Python that this version can parse: {error}") from error
+        raise _RefusedError(f"it is not Python that this version can parse: {error}") from error
     except (RecursionError, MemoryError) as error:
-        raise _Refused("it is nested too deeply to parse") from error
+        raise _RefusedError("it is nested too deeply to parse") from error
 
 
 def _compiled(node: ast.expr) -> ast.expr:
@@ -123,6 +123,14 @@ class _Evaluator:
         self.own = own  # the file itself, for open(__file__)
         self.names: dict[str, Any] = {}
         self.layers: list[Layer] = []
+        self.budget = 4 * VALUE_LIMIT
+
+    def _spend(self, value: Any) -> Any:
+        """Count what was made: names keep every value, so their sum is bounded too."""
+        self.budget -= len(value)
+        if self.budget < 0:
+            raise _RefusedError(f"its values take more than {4 * VALUE_LIMIT:,} bytes together")
+        return value
 
     def note(self, node: ast.stmt) -> None:
         """Remember imports and assignments; other statements are left to whoever runs the file."""
@@ -141,11 +149,14 @@ class _Evaluator:
         """The value of an expression.
 
         Raises:
-            _Refused: it is not one of those known.
+            _RefusedError: it is not one of those known.
         """
         if depth > 50:
-            raise _Refused(f"line {node.lineno}: an expression nested too deeply")
-        inner = lambda child: self.evaluate(child, depth + 1)  # noqa: E731
+            raise _RefusedError(f"line {node.lineno}: an expression nested too deeply")
+
+        def inner(child: ast.expr) -> Any:
+            return self.evaluate(child, depth + 1)
+
         if isinstance(node, ast.Constant):
             return node.value
         if isinstance(node, ast.Name):
@@ -157,8 +168,8 @@ class _Evaluator:
             return _Method(value, node.attr)
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
             left, right = inner(node.left), inner(node.right)
-            if type(left) is type(right) and isinstance(left, bytes | str) and len(left) + len(right) <= VALUE_LIMIT:
-                return left + right
+            if type(left) is type(right) and isinstance(left, bytes | str):
+                return self._spend(left + right)
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
             left, right = inner(node.left), inner(node.right)
             if isinstance(left, int) and isinstance(right, int):
@@ -174,7 +185,7 @@ class _Evaluator:
             value = inner(node.value)
             bounds = [inner(part) if part else None for part in (node.slice.lower, node.slice.upper, node.slice.step)]
             if isinstance(value, bytes | str) and all(isinstance(bound, int | None) for bound in bounds) and bounds[2] != 0:
-                return value[slice(*bounds)]
+                return self._spend(value[slice(*bounds)])
         if isinstance(node, ast.Call):
             return self._call(node, depth)
         return self._refuse(node)
@@ -205,10 +216,11 @@ class _Evaluator:
             return self._refuse(node, f"a call of {name or 'something'}()")
         try:
             value = decoder(*arguments, **keywords)
-        except _Refused as error:
-            raise _Refused(f"line {node.lineno}: {error}") from error
+        except _RefusedError as error:
+            raise _RefusedError(f"line {node.lineno}: {error}") from error
         except (ValueError, TypeError, LookupError, EOFError, OSError, lzma.LZMAError, zlib.error, MemoryError) as error:
-            raise _Refused(f"line {node.lineno}: {name}() fails: {error}") from error
+            raise _RefusedError(f"line {node.lineno}: {name}() fails: {error}") from error
+        self._spend(value)
         if name not in _UNCOUNTED:
             if not self.layers:
                 self.layers.append(Layer("literal", len(arguments[0])))
@@ -216,7 +228,7 @@ class _Evaluator:
         return value
 
     def _refuse(self, node: ast.expr, what: str = "") -> Any:
-        raise _Refused(f"line {node.lineno}: {what or type(node).__name__} is not evaluated, since that could run code")
+        raise _RefusedError(f"line {node.lineno}: {what or type(node).__name__} is not evaluated, since that could run code")
 
 
 @dataclass(frozen=True)
@@ -255,9 +267,9 @@ def _constant(name: _Dotted) -> Any:
 
 def _bounded(value: bytes, finished: bool = True) -> bytes:
     if len(value) > VALUE_LIMIT:
-        raise _Refused(f"it decompresses to more than {VALUE_LIMIT:,} bytes")
+        raise _RefusedError(f"it decompresses to more than {VALUE_LIMIT:,} bytes")
     if not finished:
-        raise _Refused("its compressed data is truncated")
+        raise _RefusedError("its compressed data is truncated")
     return value
 
 
@@ -265,15 +277,15 @@ def _lzma(data: Any, format: int = lzma.FORMAT_AUTO, memlimit: Any = None, filte
     """Any container; one stream (concatenated ones are rare, and what follows is noticed as missing)."""
     for item in filters or []:
         if not isinstance(item, dict) or not all(isinstance(key, str) for key in item):
-            raise _Refused("its LZMA filters are not dictionaries")
+            raise _RefusedError("its LZMA filters are not dictionaries")
         if not 0 <= int(item.get("dict_size", 0)) <= VALUE_LIMIT * 4:
-            raise _Refused("its LZMA dictionary is too large")
+            raise _RefusedError("its LZMA dictionary is too large")
     # A preset of up to 64 MiB of dictionary is used where a filter names none.
     limit = None if format == lzma.FORMAT_RAW else 4 * VALUE_LIMIT
     decompressor = lzma.LZMADecompressor(format, memlimit=limit, filters=filters)
     value = decompressor.decompress(data, VALUE_LIMIT + 1)
     # A raw LZMA1 stream may end without saying so.
-    return _bounded(value, decompressor.eof or (format == lzma.FORMAT_RAW and not decompressor.needs_input) or bool(value))
+    return _bounded(value, decompressor.eof or format == lzma.FORMAT_RAW)
 
 
 def _zlib(data: Any, wbits: int = zlib.MAX_WBITS, bufsize: int = 0) -> bytes:
@@ -296,7 +308,7 @@ def _brotli(data: Any) -> bytes:
     try:
         import brotli
     except ImportError as error:
-        raise _Refused("brotli data needs its package: pip install brotli") from error
+        raise _RefusedError("brotli data needs its package: pip install brotli") from error
     decompressor = brotli.Decompressor()
     value = bytearray()
     try:
@@ -307,7 +319,7 @@ def _brotli(data: Any) -> bytes:
                 break
             value += more
     except brotli.error as error:
-        raise _Refused(f"its brotli data is damaged: {error}") from error
+        raise _RefusedError(f"its brotli data is damaged: {error}") from error
     return _bounded(bytes(value), decompressor.is_finished())
 
 
@@ -320,20 +332,12 @@ def _encode(value: str, encoding: str = "utf-8", errors: str = "strict") -> byte
 
 
 def _text_encoding(encoding: str) -> str:
-    if encoding.lower().replace("_", "-") not in {
-        "utf-8",
-        "utf8",
-        "ascii",
-        "latin-1",
-        "latin1",
-        "iso-8859-1",
-        "cp437",
-        "cp1252",
-    }:
-        raise _Refused(f"the encoding {encoding!r} is not known")
+    if encoding.lower().replace("_", "-") not in _TEXT_ENCODINGS:
+        raise _RefusedError(f"the encoding {encoding!r} is not known")
     return encoding
 
 
+_TEXT_ENCODINGS = frozenset({"utf-8", "utf8", "ascii", "latin-1", "latin1", "iso-8859-1", "cp437", "cp1252"})
 _DECODERS: dict[str, Callable[..., Any]] = {
     "base64.b85decode": base64.b85decode,
     "base64.a85decode": base64.a85decode,
