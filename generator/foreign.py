@@ -151,7 +151,7 @@ class _Evaluator:
         Raises:
             _RefusedError: it is not one of those known.
         """
-        if depth > 50:
+        if depth > 200:
             raise _RefusedError(f"line {node.lineno}: an expression nested too deeply")
 
         def inner(child: ast.expr) -> Any:

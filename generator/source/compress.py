@@ -131,7 +131,7 @@ def _decompress_brotli(data: bytes) -> bytes:
 
 def _compress_mix(code: bytes) -> bytes:
     """The decoder's own source, deflated, and then the coded text."""
-    if len(code) > min(MIX_LIMIT, CODE_LIMIT):
+    if len(code) > min(MIX_LIMIT, MIX_SLOW):
         raise InputError(f"{len(code):,} bytes of code are too many for mix; use lzma")
     return zlib.compress(_mix_decoder(), 9) + encode_mix(code)
 

@@ -70,6 +70,15 @@ def render_loader(
     return loader
 
 
+def gather_function(module: str, function: str, name: str) -> ast.FunctionDef:
+    """A function of runtime_stub with everything it needs inside it, under another name."""
+    definitions, imports = _reachable(_collect([module]), {function})
+    main = next(definition for definition in definitions if definition.name == function)
+    main.body = [*imports, *(definition for definition in definitions if definition is not main), *main.body]
+    main.name = name
+    return ast.fix_missing_locations(main)
+
+
 def _collect(modules: Iterable[str]) -> _Stub:
     """Parse the modules and, transitively, the runtime_stub modules that they import."""
     stub = _Stub()

@@ -11,7 +11,7 @@ def encode_mix(text: bytes) -> bytes:
     """Code at most MIX_LIMIT bytes with the model of `runtime_stub.mixing`.
 
     Returns:
-        Three bytes of length, most significant first, and the coded bits. Closing zero bytes are left out.
+        Three bytes of length, most significant first, and the coded bits: four bytes, then what does not end in zeros.
     """
     output = bytearray()
     model = predict_bits(len(text))
@@ -35,4 +35,4 @@ def encode_mix(text: bytes) -> bytes:
                 break
     if low:  # any number between low and high will do; high's first byte followed by zeros is one
         output.append(high >> 24)
-    return len(text).to_bytes(3, "big") + bytes(output).rstrip(b"\0")
+    return len(text).to_bytes(3, "big") + bytes(output).rstrip(b"\0").ljust(4, b"\0")
