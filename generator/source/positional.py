@@ -50,7 +50,7 @@ def restore_parameters(tree: ast.Module) -> None:
 
 
 def _targets(tree: ast.Module) -> list[_Target]:
-    bound = _binding_counts(tree)
+    bound = binding_counts(tree)
     targets: dict[str, _Target] = {}
     for node in ast.walk(tree):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) or bound[node.name] != 1:
@@ -71,7 +71,7 @@ def _targets(tree: ast.Module) -> list[_Target]:
     return list(targets.values())
 
 
-def _binding_counts(tree: ast.Module) -> dict[str, int]:
+def binding_counts(tree: ast.Module) -> dict[str, int]:
     """How often each identifier is bound, anywhere: one binding means that every use of the name means the same thing."""
     counts: dict[str, int] = defaultdict(int)
     for node in ast.walk(tree):

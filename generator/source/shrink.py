@@ -36,7 +36,7 @@ from python_minifier.transforms.remove_pass import RemovePass
 
 from generator.errors import InputError
 from generator.source.naming import Naming, Renamer
-from generator.source.positional import SPECIAL_BASES, pass_by_position, restore_parameters
+from generator.source.positional import SPECIAL_BASES, binding_counts, pass_by_position, restore_parameters
 from generator.source.script import identifiers
 
 STEPS = {
@@ -142,8 +142,8 @@ def shrink(tree: ast.Module, options: Shrinking | None = None, variants: int = l
         The variants, at least one, and what blocked renaming.
     """
     options = options or Shrinking()
-    stripped = _strip(copy.deepcopy(tree), options)
-    found = Shrunk([], find_blockers(stripped, options))
+    found = Shrunk([], find_blockers(tree, options))
+    stripped = _strip(copy.deepcopy(tree), options, renames=options.does("locals") and not found.blockers)
     # A function or class whose name is needed as a string keeps it.
     kept = set(options.keep_names) | _names_that_must_survive(stripped)
     for name, (naming, hoist) in list(_VARIANTS.items())[:variants]:
@@ -161,9 +161,9 @@ def minify(tree: ast.Module, options: Shrinking | None = None) -> str:
 
 def find_blockers(tree: ast.Module, options: Shrinking | None = None) -> list[str]:
     """Uses that keep every name as it is, since names may be looked up by string; what the steps rewrite is not among them."""
-    if (options or Shrinking()).does("vars") and not _rebinds_vars(tree):
+    bound = binding_counts(tree).keys()
+    if (options or Shrinking()).does("vars") and "vars" not in bound:
         tree = _VarsRewriter().visit(copy.deepcopy(tree))
-    bound = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and node.id in BLOCKERS - bound:
@@ -186,14 +186,10 @@ class _VarsRewriter(ast.NodeTransformer):
         return node
 
 
-def _rebinds_vars(tree: ast.Module) -> bool:
-    return any(isinstance(n, ast.Name) and n.id == "vars" and not isinstance(n.ctx, ast.Load) for n in ast.walk(tree))
-
-
-def _strip(tree: ast.Module, options: Shrinking) -> ast.Module:
+def _strip(tree: ast.Module, options: Shrinking, renames: bool) -> ast.Module:
     """The steps before renaming, in order."""
     names = identifiers(tree)
-    if options.does("vars") and not _rebinds_vars(tree):
+    if options.does("vars") and "vars" not in binding_counts(tree):
         tree = ast.fix_missing_locations(_VarsRewriter().visit(tree))
     add_parent(tree)
     add_namespace(tree)
@@ -220,12 +216,7 @@ def _strip(tree: ast.Module, options: Shrinking) -> ast.Module:
         tree = RemoveExplicitReturnNone()(tree)
     if options.does("imports"):
         tree = CombineImports()(tree)
-    if (
-        options.does("positional")
-        and options.does("locals")
-        and not find_blockers(tree, options)
-        and not names & READS_ANNOTATIONS
-    ):
+    if options.does("positional") and renames and not names & READS_ANNOTATIONS:
         pass_by_position(tree)
     return tree
 
