@@ -9,8 +9,9 @@ from pathlib import Path
 import python_minifier
 
 from generator import carriers
-from generator.carriers import Parts
+from generator.carriers import Carried, Parts, Written
 from generator.errors import InputError
+from generator.foreign import Foreign, read_foreign
 from generator.payload import Manifest, read_manifest
 from generator.source.compress import decompress_code
 from generator.source.script import parse, restore_import
@@ -25,68 +26,101 @@ class Artifact:
 
     Attributes:
         path: the file.
-        size: its bytes.
+        size: its bytes, those of the files beside it included.
         carrier: name of the carrier that wrote it.
         parts: compressed code, payload, header.
+        code_size: bytes that the code takes in the artifact.
+        payload_size: bytes that the payload takes in the artifact.
+        beside: files beside it that belong to it.
         code: decompressed code, exactly what is executed.
         script: minified source of the script alone, the import of `load_state_dict` restored.
         source: the same as readable source.
         loader: the inlined loader's source; "" without weights.
         manifest: what the payload holds; None without weights.
+        foreign: how a file that another tool made was read; None for golfpack's own.
     """
 
     path: Path
     size: int
     carrier: str
     parts: Parts
+    code_size: int
+    payload_size: int
+    beside: tuple[Path, ...]
     code: str
     script: str
     source: str
     loader: str
     manifest: Manifest | None
+    foreign: Foreign | None = None
 
 
-def read_artifact(path: str | Path, data: bytes | None = None) -> Artifact:
-    """Open a file that golfpack made.
+def read_artifact(path: str | Path, written: Written | None = None) -> Artifact:
+    """Open a file that golfpack made, or another self-extracting file.
 
     Args:
         path: the file.
-        data: its bytes, when they are not on disk yet.
+        written: its bytes, when they are not on disk yet.
 
     Raises:
-        InputError: it is missing, too large, not golfpack's, or damaged.
+        InputError: it is missing, too large, damaged, or of no form that can be read without running it.
     """
     path = Path(path)
-    data = _read_bytes(path) if data is None else data
+    data = read_bytes(path) if written is None else written.main
+
+    def open_beside(name: str) -> bytes:
+        if written is None:
+            return read_bytes(path.resolve().parent / name)
+        return written.beside[name]
+
     try:
         if data.startswith(MAGIC[:3]):
-            parts = Parts(b"", data, "", "", "")
-            return Artifact(path, len(data), "payload", parts, "", "", "", "", read_manifest(data))
+            parts = Parts(b"", data, "", "", "", "")
+            return Artifact(path, len(data), "payload", parts, 0, len(data), (), "", "", "", "", read_manifest(data))
         for name, carrier in carriers.REGISTRY.items():
-            found = carrier.read(data)
+            found = carrier.read(data, open_beside)
             if found is not None:
                 return _open(path, len(data), name, found)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    raise InputError(f"{path} is not a file that golfpack made, or its frame was edited")
+    return _open_foreign(path, data)
 
 
-def _open(path: Path, size: int, carrier: str, parts: Parts) -> Artifact:
-    code = decompress_code(parts.code)
+def _open(path: Path, size: int, carrier: str, carried: Carried) -> Artifact:
+    parts = carried.parts
+    code = decompress_code(parts.code, parts.coder)
+    try:
+        text = code.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"the artifact's code is not UTF-8 text: {error}") from error
     tree, loader = restore_import(parse(code, f"packed in {path}"), parts.payload_name)
     if parts.payload is not None and loader is None:
         raise InputError("the payload has no loader in the code")
     return Artifact(
         path,
-        size,
+        size + (carried.payload_size if carried.beside else 0),
         carrier,
         parts,
-        code.decode(),
-        python_minifier.unparse(tree) if loader else code.decode(),
+        carried.code_size,
+        carried.payload_size,
+        tuple(path.resolve().parent / name for name in carried.beside),
+        text,
+        python_minifier.unparse(tree) if loader else text,
         readable(tree),
         readable(ast.Module([loader], [])) if loader else "",
         read_manifest(parts.payload) if parts.payload is not None else None,
     )
+
+
+def _open_foreign(path: Path, data: bytes) -> Artifact:
+    """A self-extracting file that another tool made."""
+    foreign = read_foreign(data, path)
+    try:
+        source = foreign.source.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: what it executes is not UTF-8 text: {error}") from error
+    parts = Parts(b"", None, "", "", "", "", "")
+    return Artifact(path, len(data), "foreign", parts, 0, 0, (), source, source, source, "", None, foreign)
 
 
 def readable(tree: ast.Module) -> str:
@@ -97,7 +131,12 @@ def readable(tree: ast.Module) -> str:
         return python_minifier.unparse(tree) + "\n"
 
 
-def _read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        InputError: it is missing, unreadable, or larger than FILE_LIMIT.
+    """
     try:
         size = path.stat().st_size
         if size > FILE_LIMIT:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from generator.artifact import read_artifact
+from generator.carriers import Written
 from generator.checkpoint import Checkpoint, from_state_dict, load_checkpoint
-from generator.emit import emit
+from generator.emit import Options, emit
 from generator.encode import as_recipe, encode_checkpoint
 from generator.errors import CheckError
-from generator.files import check_writable, write_atomically
+from generator.files import check_writable, write_artifact
 from generator.inspection import Inspection, inspect_artifact
 from generator.recipe import Recipe
-from generator.source.script import read_script
+from generator.source.bundle import collect_bundle
+from generator.source.script import Script, read_script
+from generator.source.shrink import Shrinking
 
 BUDGET = 16_000_000  # bytes; the cap of the Parameter Golf challenge, code and weights together
 
@@ -37,6 +41,7 @@ def build(
     carrier: str = "base85",
     budget: int | None = BUDGET,
     header: bool = True,
+    **packing: Any,
 ) -> Inspection:
     """Pack a script and its weights into one self-extracting file.
 
@@ -46,9 +51,10 @@ def build(
         output: the file to write; replaced only when everything has worked.
         recipe: a Recipe, its table, or the path of a TOML file; None for the default recipe.
         key: where in a nested checkpoint the state dict is.
-        carrier: name in `generator.carriers.REGISTRY`.
+        carrier: name in `generator.carriers.REGISTRY`, or "auto" for the smallest.
         budget: bytes that the file may have; None for no limit.
         header: whether the file begins with a comment that says what it is.
+        packing: what is carried besides, and how the code is shrunk; see `packing_options`.
 
     Returns:
         What the written file holds.
@@ -59,9 +65,10 @@ def build(
     """
     check_writable(output)
     parsed = read_script(script)
+    options = packing_options(parsed, carrier=carrier, header=header, **packing)
     checkpoint = _checkpoint(weights, key)
     payload = encode_checkpoint(checkpoint, as_recipe(recipe))
-    return _finish(emit(parsed, payload, carrier, header), Path(output), budget)
+    return _finish_emitted(parsed, payload, options, Path(output), budget)
 
 
 def wrap(
@@ -71,10 +78,57 @@ def wrap(
     carrier: str = "base85",
     budget: int | None = BUDGET,
     header: bool = True,
+    **packing: Any,
 ) -> Inspection:
     """Pack a script that carries no weights; arguments, result and errors as for `build`."""
     check_writable(output)
-    return _finish(emit(read_script(script), None, carrier, header), Path(output), budget)
+    parsed = read_script(script)
+    return _finish_emitted(
+        parsed, None, packing_options(parsed, carrier=carrier, header=header, **packing), Path(output), budget
+    )
+
+
+def packing_options(
+    script: Script,
+    *,
+    carrier: str = "base85",
+    header: bool = True,
+    allow: Sequence[str] = ("base85", "latin1", "zip"),
+    coder: str = "auto",
+    include: Sequence[str | Path] = (),
+    local_modules: bool = True,
+    skip_steps: Sequence[str] = (),
+    extra_steps: Sequence[str] = (),
+    keep_names: Sequence[str] = (),
+    broadcast: bool | None = None,
+) -> Options:
+    """How a script is packed.
+
+    Args:
+        script: the parsed script.
+        carrier: name in `generator.carriers.REGISTRY`, or "auto".
+        header: whether the file begins with a comment that says what it is.
+        allow: carriers that "auto" may choose.
+        coder: compression of the code, a name in `generator.source.compress.CODERS`, or "auto".
+        include: modules, packages and data files to carry.
+        local_modules: whether modules that the script imports from its own folder are carried.
+        skip_steps: steps of `generator.source.shrink.STEPS` to leave out.
+        extra_steps: steps of `generator.source.shrink.OPTIONAL` to do.
+        keep_names: global names to leave as they are.
+        broadcast: whether rank 0 alone decodes and sends; None to do so where the script makes a process group.
+
+    Raises:
+        InputError: an unknown name, or a file that can't be carried.
+    """
+    return Options(
+        carrier,
+        tuple(allow),
+        header,
+        coder,
+        Shrinking(frozenset(skip_steps), frozenset(extra_steps), frozenset(keep_names)),
+        collect_bundle(script.path, script.tree, include, local_modules),
+        broadcast,
+    )
 
 
 def encode(
@@ -87,19 +141,24 @@ def encode(
     """Write the payload alone, for running the unpacked script with GOLFPACK_PAYLOAD; arguments as for `build`."""
     check_writable(output)
     payload = encode_checkpoint(_checkpoint(weights, key), as_recipe(recipe))
-    return _finish(payload, Path(output), None)
+    return _finish(Written(payload), Path(output), None)
 
 
 def _checkpoint(weights: str | Path | Mapping[str, Any], key: str | None) -> Checkpoint:
     return from_state_dict(weights) if isinstance(weights, Mapping) else load_checkpoint(weights, key)
 
 
-def _finish(data: bytes, output: Path, budget: int | None) -> Inspection:
+def _finish_emitted(script: Script, payload: bytes | None, options: Options, output: Path, budget: int | None) -> Inspection:
+    emitted = emit(script, payload, options, output.stem)
+    return replace(_finish(emitted.written, output, budget), notes=emitted.notes)
+
+
+def _finish(written: Written, output: Path, budget: int | None) -> Inspection:
     """Read back what is about to be written, hold it against the budget, and write it."""
-    inspection = inspect_artifact(read_artifact(output, data))
-    if budget is not None and len(data) > budget:
+    inspection = inspect_artifact(read_artifact(output, written))
+    if budget is not None and written.size > budget:
         raise BudgetError(
-            f"{output} would have {len(data):,} bytes, {len(data) - budget:,} over the budget of {budget:,}", inspection
+            f"{output} would have {written.size:,} bytes, {written.size - budget:,} over the budget of {budget:,}", inspection
         )
-    write_atomically(output, data)
+    write_artifact(output, written)
     return inspection

@@ -16,6 +16,8 @@ import generator
 from generator import carriers
 from generator.building import BUDGET, BudgetError
 from generator.errors import GolfpackError
+from generator.source.compress import CODERS
+from generator.source.shrink import OPTIONAL, STEPS
 from generator.tables import SHOWN_TENSORS, print_parts, print_tensors, print_verification
 from generator.verification import TIMEOUT, TOLERANCE
 
@@ -29,8 +31,11 @@ app = typer.Typer(
 console = Console()
 errors = Console(stderr=True)
 
-CarrierName = Enum("CarrierName", {name: name for name in carriers.REGISTRY})  # type: ignore[misc]
+CarrierName = Enum("CarrierName", {name: name for name in [*carriers.REGISTRY, carriers.AUTO]})  # type: ignore[misc]
+CoderName = Enum("CoderName", {name: name for name in [carriers.AUTO, *CODERS]})  # type: ignore[misc]
 DEFAULT_CARRIER = CarrierName["base85"]
+DEFAULT_CODER = CoderName["auto"]
+DEFAULT_ALLOW = "base85,latin1,zip"
 
 ScriptArgument = Annotated[Path, typer.Argument(metavar="SCRIPT", help="Python source to pack.")]
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="An artifact or a payload file.")]
@@ -39,6 +44,28 @@ WeightsOption = Annotated[Path, typer.Option("--weights", "-w", help="Checkpoint
 KeyOption = Annotated[str | None, typer.Option(help="Where in a nested checkpoint the state dict is, for instance model.")]
 RecipeOption = Annotated[Path | None, typer.Option("--recipe", "-r", help="TOML recipe; without it, the default one.")]
 CarrierOption = Annotated[CarrierName, typer.Option(help="How payload and code become one file.")]
+AllowOption = Annotated[str, typer.Option(help="Carriers that auto may choose, separated by commas.")]
+CoderOption = Annotated[CoderName, typer.Option(help="Compression of the code; mix is the smallest, and slow to start.")]
+IncludeOption = Annotated[
+    list[Path] | None, typer.Option("--include", help="Module, package or data file to carry; may be repeated.")
+]
+BundleOption = Annotated[
+    bool, typer.Option("--bundle/--no-bundle", help="Carry modules that the script imports from its own folder.")
+]
+SkipOption = Annotated[
+    list[str] | None, typer.Option("--skip-step", help=f"Shrinking step to leave out: {', '.join(STEPS)}; may be repeated.")
+]
+ExtraOption = Annotated[
+    list[str] | None, typer.Option("--step", help=f"Optional step: {', '.join(OPTIONAL)}; may be repeated.")
+]
+KeepOption = Annotated[list[str] | None, typer.Option("--keep-name", help="Global name not to shorten; may be repeated.")]
+BroadcastOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--broadcast/--no-broadcast",
+        help="Rank 0 decodes and sends, once a process group exists; by default where the script makes one.",
+    ),
+]
 BudgetOption = Annotated[int, typer.Option(min=1, help="Bytes that the file may have.")]
 HeaderOption = Annotated[bool, typer.Option("--header/--no-header", help="Begin with a comment that says what the file is.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -65,14 +92,37 @@ def build(
     recipe: RecipeOption = None,
     key: KeyOption = None,
     carrier: CarrierOption = DEFAULT_CARRIER,
+    allow: AllowOption = DEFAULT_ALLOW,
     budget: BudgetOption = BUDGET,
     header: HeaderOption = True,
+    coder: CoderOption = DEFAULT_CODER,
+    include: IncludeOption = None,
+    bundle: BundleOption = True,
+    skip_step: SkipOption = None,
+    step: ExtraOption = None,
+    keep_name: KeepOption = None,
+    broadcast: BroadcastOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Pack SCRIPT and its weights into one self-extracting file."""
     with errors.status("quantizing and coding …"):
         inspection = generator.build(
-            script, weights, output, recipe=recipe, key=key, carrier=carrier.value, budget=budget, header=header
+            script,
+            weights,
+            output,
+            recipe=recipe,
+            key=key,
+            carrier=carrier.value,
+            budget=budget,
+            header=header,
+            allow=_names(allow),
+            coder=coder.value,
+            include=include or [],
+            local_modules=bundle,
+            skip_steps=skip_step or [],
+            extra_steps=step or [],
+            keep_names=keep_name or [],
+            broadcast=broadcast,
         )
     _show(inspection, budget, as_json)
 
@@ -82,12 +132,33 @@ def wrap(
     script: ScriptArgument,
     output: OutputOption,
     carrier: CarrierOption = DEFAULT_CARRIER,
+    allow: AllowOption = DEFAULT_ALLOW,
     budget: BudgetOption = BUDGET,
     header: HeaderOption = True,
+    coder: CoderOption = DEFAULT_CODER,
+    include: IncludeOption = None,
+    bundle: BundleOption = True,
+    skip_step: SkipOption = None,
+    step: ExtraOption = None,
+    keep_name: KeepOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Pack SCRIPT alone, without weights."""
-    inspection = generator.wrap(script, output, carrier=carrier.value, budget=budget, header=header)
+    with errors.status("shrinking …"):
+        inspection = generator.wrap(
+            script,
+            output,
+            carrier=carrier.value,
+            budget=budget,
+            header=header,
+            allow=_names(allow),
+            coder=coder.value,
+            include=include or [],
+            local_modules=bundle,
+            skip_steps=skip_step or [],
+            extra_steps=step or [],
+            keep_names=keep_name or [],
+        )
     _show(inspection, budget, as_json)
 
 
@@ -168,11 +239,17 @@ def verify(
         raise typer.Exit(1)
 
 
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def _show(inspection: generator.Inspection, budget: int | None, as_json: bool) -> None:
     if as_json:
         _print_json(inspection.to_json())
         return
     print_parts(console, inspection, budget)
+    for note in inspection.notes:
+        errors.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
 
 
 def _print_json(value: object) -> None:

@@ -1,74 +1,209 @@
-"""From script and payload to the artifact's bytes: inline the loader, minify, compress, carry."""
+"""From script and payload to the artifact's bytes: inline the loader, shrink, compress, carry."""
 
 from __future__ import annotations
 
 import ast
 import copy
-
-import python_minifier
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
 
 from generator import carriers
-from generator.carriers import Parts
+from generator.carriers import AUTO, Parts, Written
 from generator.errors import InputError
 from generator.payload import read_manifest
-from generator.source.compress import compress_code
+from generator.source.bundle import Bundle, add_bundle
+from generator.source.compress import AUTOMATIC, CODERS, compress_code, compress_lzma
 from generator.source.loader import render_loader
-from generator.source.minify import minify
-from generator.source.script import IMPORT_LINE, Script, fill_placeholders, identifiers, parse, replace_imports
+from generator.source.script import IMPORT_LINE, Script, identifiers, parse, replace_imports
+from generator.source.selfreading import reads_own_text, wants_source
+from generator.source.shrink import Shrinking, find_blockers, minify, shrink
 from generator.version import __version__
 
-_PLACEHOLDER = "golfpack_loader_goes_here"
+_PAYLOAD = "golfpack_payload"  # stands for the payload's name until it is known which names are free
 
 
-def emit(script: Script, payload: bytes | None, carrier: str = "base85", header: bool = True) -> bytes:
-    """The artifact.
+@dataclass(frozen=True)
+class Options:
+    """How a script and a payload become an artifact.
+
+    Attributes:
+        carrier: name in `generator.carriers.REGISTRY`, or "auto" for the smallest of `allow`.
+        allow: carriers that "auto" may choose from.
+        header: whether the file begins with a comment that says what it is.
+        coder: compression of the code, a name in CODERS; "auto" for the smaller of lzma and zlib.
+        shrinking: steps of code shrinking.
+        bundle: modules and files that the artifact carries.
+        broadcast: whether one process decodes for all; None to do so where the script makes a process group.
+    """
+
+    carrier: str = "base85"
+    allow: tuple[str, ...] = ("base85", "latin1", "zip")
+    header: bool = True
+    coder: str = AUTO
+    shrinking: Shrinking = field(default_factory=Shrinking)
+    bundle: Bundle = field(default_factory=Bundle)
+    broadcast: bool | None = None
+
+    def __post_init__(self) -> None:
+        known = ", ".join(carriers.REGISTRY)
+        if self.carrier != AUTO and self.carrier not in carriers.REGISTRY:
+            raise InputError(f"unknown carrier {self.carrier!r}; known: {known}, {AUTO}")
+        for name in self.allow:
+            if name not in carriers.REGISTRY:
+                raise InputError(f"unknown carrier {name!r} in the list of those allowed; known: {known}")
+        if self.coder != AUTO and self.coder not in CODERS:
+            raise InputError(f"unknown code compression {self.coder!r}; known: {', '.join(CODERS)}, {AUTO}")
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """The artifact, and what its author should know.
+
+    Attributes:
+        written: the bytes.
+        carrier: name of the carrier that wrote them.
+        coder: name of the code's compression.
+        variant: the way of naming that compressed best.
+        notes: sentences: what keeps the code from being smaller, what may not work in this carrier.
+    """
+
+    written: Written
+    carrier: str
+    coder: str
+    variant: str
+    notes: list[str]
+
+
+def emit(script: Script, payload: bytes | None, options: Options | None = None, stem: str = "train_gpt") -> Emitted:
+    """Make the artifact.
 
     Args:
         script: the user's script.
         payload: what `load_state_dict()` is to decode; None for a script without weights.
-        carrier: name in `generator.carriers.REGISTRY`.
-        header: whether the file begins with a comment that says what it is.
+        options: carrier and the like.
+        stem: file name of the artifact without extension.
 
     Raises:
-        InputError: the script asks for weights and there are none, or the other way round.
+        InputError: the script asks for weights and there are none, or the other way round; no allowed carrier fits.
     """
-    if carrier not in carriers.REGISTRY:
-        raise InputError(f"unknown carrier {carrier!r}; known: {', '.join(carriers.REGISTRY)}")
+    options = options or Options()
     if payload is not None and not script.loads_weights:
         raise InputError(f"script {script.path} never loads its weights; add `{IMPORT_LINE}`, or use golfpack wrap")
     if payload is None and script.loads_weights:
         raise InputError(f"script {script.path} loads weights; pack it with golfpack build --weights CHECKPOINT")
-    text, payload_name, code_name = render_code(script, payload)
-    code = compress_code(text.encode())
-    comment = ""
-    if header:
-        sizes = f"{len(payload):,} B of weights, " if payload is not None else ""
-        comment = f"golfpack {__version__}: {sizes}{len(code):,} B of code; to read, not run: golfpack unpack FILE -o DIR"
-    return carriers.REGISTRY[carrier].write(Parts(code, payload, payload_name, code_name, comment))
+    notes = [f"{blocker}, so no name in the script is shortened" for blocker in find_blockers(script.tree, options.shrinking)]
+    own_text = reads_own_text(script.tree)
+    if own_text:
+        notes.append(f"line {own_text}: the script reads its own file, and will find the packed file there, not its source")
+    results = []
+    for name in _carriers_for(options, payload, own_text):
+        emitted = _emit(script, payload, options, name, stem, notes)
+        if own_text and not carriers.REGISTRY[name].ascii:
+            emitted.notes.append(f"carrier {name} is not UTF-8 text, so reading the file as text may fail; base85 is safe")
+        results.append(emitted)
+    return min(results, key=lambda emitted: emitted.written.size)
 
 
-def render_code(script: Script, payload: bytes | None) -> tuple[str, str, str]:
-    """The minified code with the loader inlined, and two global names for the carrier: of payload and of code."""
-    tree = copy.deepcopy(script.tree)
-    if payload is None:
-        text = minify(tree)
-        return (text, *_free_names(ast.parse(text)))
-    text = minify(replace_imports(tree, _PLACEHOLDER))
-    minified = parse(text.encode(), str(script.path))
-    payload_name, code_name = _free_names(minified)
-    manifest = read_manifest(payload)
-    loader = render_loader(
-        {stream.codec for stream in manifest.streams},
-        {tensor.dequantizer for tensor in manifest.tensors},
-        payload_name,
+def _carriers_for(options: Options, payload: bytes | None, own_text: int) -> Iterator[str]:
+    names: Collection[str] = options.allow if options.carrier == AUTO else [options.carrier]
+    fitting = [name for name in names if payload is not None or not carriers.REGISTRY[name].needs_payload]
+    if not fitting:
+        raise InputError(f"carrier {', '.join(names) or 'none'} needs weights; a script alone goes into base85, latin1 or zip")
+    if options.carrier == AUTO and own_text:
+        # A script that logs the size of its own text would stop with a UnicodeDecodeError.
+        fitting = [name for name in fitting if carriers.REGISTRY[name].ascii] or fitting
+    yield from fitting
+
+
+def _emit(script: Script, payload: bytes | None, options: Options, name: str, stem: str, notes: list[str]) -> Emitted:
+    carrier = carriers.REGISTRY[name]
+    header_size = len(_header(payload, 0)) if options.header else 0
+    source = carrier.source(payload, header_size) if payload is not None else None
+    rendered = render_code(script, payload, options, source)
+    coder, code = min(
+        ((coder, compress_code(rendered.text.encode(), coder)) for coder in _coders(options)), key=lambda pair: len(pair[1])
     )
-    return python_minifier.unparse(fill_placeholders(minified, _PLACEHOLDER, loader)), payload_name, code_name
+    parts = Parts(
+        code,
+        payload,
+        rendered.names[0] if payload is not None else "",
+        rendered.names[1],
+        rendered.names[2],
+        _header(payload, len(code)) if options.header else "",
+        coder,
+        wants_source(script.tree),
+    )
+    return Emitted(carrier.write(parts, stem), name, coder, rendered.variant, list(notes))
 
 
-def _free_names(tree: ast.Module) -> tuple[str, str]:
-    """Two short names that occur nowhere in the script, upper case first since locals are shortened to those last."""
+def _coders(options: Options) -> tuple[str, ...]:
+    return AUTOMATIC if options.coder == AUTO else (options.coder,)
+
+
+def _header(payload: bytes | None, code_size: int) -> str:
+    """The comment that an artifact begins with; its length does not depend on the code's."""
+    sizes = f"{len(payload):,} B of weights, " if payload is not None else ""
+    return f"golfpack {__version__}: {sizes}{code_size:>6,} B of code; to read, not run: golfpack unpack FILE -o DIR"
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The code that the artifact executes, and three global names that it leaves free: for payload, code and scratch.
+
+    The code refers to the payload by the first of them.
+    """
+
+    text: str
+    names: tuple[str, str, str]
+    variant: str
+
+
+def render_code(
+    script: Script,
+    payload: bytes | None,
+    options: Options | None = None,
+    source: tuple[str, tuple[int, ...]] | None = None,
+) -> Rendered:
+    """The smallest minified code, with the loader inlined where the script loads weights."""
+    options = options or Options()
+    tree = add_bundle(copy.deepcopy(script.tree), options.bundle, options.shrinking)
+    if payload is not None:
+        manifest = read_manifest(payload)
+        loader = render_loader(
+            {stream.codec for stream in manifest.streams},
+            {tensor.dequantizer for tensor in manifest.tensors},
+            _PAYLOAD,
+            source or ("read_span", (0, len(payload))),
+            makes_process_group(script.tree) if options.broadcast is None else options.broadcast,
+        )
+        if find_blockers(tree, options.shrinking):
+            loader = _shrink_alone(loader)
+        tree = replace_imports(tree, loader)
+    candidates = []
+    for variant in shrink(tree, options.shrinking).variants:
+        names = _free_names(parse(variant.text.encode(), str(script.path)))
+        text = variant.text.replace(_PAYLOAD, names[0])
+        candidates.append(Rendered(text, names, variant.name))
+    return min(candidates, key=lambda candidate: len(compress_lzma(candidate.text.encode(), quick=True)))
+
+
+def makes_process_group(tree: ast.Module) -> bool:
+    """Whether the script uses torch.distributed's process groups."""
+    return "init_process_group" in identifiers(tree)
+
+
+def _shrink_alone(loader: ast.FunctionDef) -> ast.FunctionDef:
+    """The loader with short names, for a script in which nothing can be renamed."""
+    text = minify(ast.Module([loader], []), Shrinking(keep_names=frozenset({loader.name, _PAYLOAD})))
+    definition = ast.parse(text).body[0]
+    assert isinstance(definition, ast.FunctionDef)
+    return definition
+
+
+def _free_names(tree: ast.Module) -> tuple[str, str, str]:
+    """Three short names that occur nowhere in the script, upper case first since locals are shortened to those last."""
     taken = identifiers(tree)
     single = [chr(code) for code in range(ord("Z"), ord("A") - 1, -1)]
     candidates = [*single, *(f"{first}{second}" for first in single for second in single)]
     free = [name for name in candidates if name not in taken]
-    return free[0], free[1]
+    return free[0], free[1], free[2]

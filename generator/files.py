@@ -6,6 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from generator.carriers import Written
 from generator.errors import InputError
 
 
@@ -32,6 +33,17 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def write_artifact(path: str | Path, written: Written) -> None:
+    """Write an artifact's files, those beside the main one first, so that a new main file never lacks them.
+
+    Raises:
+        InputError: as for `write_atomically`.
+    """
+    for name, data in written.beside.items():
+        write_atomically(Path(path).parent / name, data)
+    write_atomically(path, written.main)
 
 
 def check_writable(path: str | Path) -> None:

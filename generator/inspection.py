@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from generator import carriers
 from generator.artifact import Artifact, read_artifact
+from generator.foreign import Foreign
 from generator.payload import CHECKSUM_BYTES, HEADER_BYTES, decode_streams
 from generator.source.compress import compress_code
 from runtime_stub.split import Array
@@ -49,10 +49,12 @@ class Inspection:
     size: int
     carrier: str
     header: str
+    coder: str  # compression of the code
     requires: list[str]  # modules beyond the standard library that the loader needs
     parts: list[Part]
     tensors: list[TensorShare]
     code_bytes: int  # decompressed
+    notes: list[str] = field(default_factory=list)  # what a build has to say about the script
 
     @property
     def wrapper_bytes(self) -> int:
@@ -80,27 +82,39 @@ def inspect_artifact(artifact: Artifact) -> Inspection:
         artifact.size,
         artifact.carrier,
         artifact.parts.header,
-        ["numpy", "torch"] if artifact.manifest else [],
+        _coder(artifact),
+        _requires(artifact),
         _parts(artifact),
         _tensors(artifact),
         len(artifact.code.encode()),
     )
 
 
+def _coder(artifact: Artifact) -> str:
+    if artifact.foreign is not None:
+        return " → ".join(layer.name for layer in artifact.foreign.layers[1:])
+    return artifact.parts.coder if artifact.code else ""
+
+
+def _requires(artifact: Artifact) -> list[str]:
+    coder = ["brotli"] if artifact.parts.coder == "brotli" else []
+    return [*coder, *(["numpy", "torch"] if artifact.manifest else [])]
+
+
 def _parts(artifact: Artifact) -> list[Part]:
     code, payload, manifest = artifact.parts.code, artifact.parts.payload, artifact.manifest
-    carrier = carriers.REGISTRY.get(artifact.carrier)
+    carrier, coder = artifact.carrier, artifact.parts.coder
+    if artifact.foreign is not None:
+        return _foreign_parts(artifact.foreign, artifact.size)
     parts = []
-    if code and carrier:
-        text = carrier.text_size(code)
+    if code:
         # Script and loader are compressed together; the loader's share is what the whole takes more than the script alone.
-        loader = len(code) - len(compress_code(artifact.script.encode())) if artifact.loader else 0
-        payload_text = carrier.text_size(payload) if payload is not None else 0
+        loader = len(code) - len(compress_code(artifact.script.encode(), coder)) if artifact.loader else 0
         parts += [
-            Part("header and bootstrap", artifact.size - text - payload_text),
+            Part("header and bootstrap", artifact.size - artifact.code_size - artifact.payload_size),
             Part("script", len(code) - loader),
             *([Part("loader", loader)] if artifact.loader else []),
-            Part(f"{carrier.id} overhead of the code", text - len(code)),
+            Part(f"{carrier} overhead of the code", artifact.code_size - len(code)),
         ]
     if payload is not None and manifest is not None:
         parts.append(Part("payload: manifest and frame", manifest.coded_size + HEADER_BYTES + CHECKSUM_BYTES))
@@ -108,9 +122,18 @@ def _parts(artifact: Artifact) -> list[Part]:
         for stream in manifest.streams:
             sizes[stream.codec] += stream.size
         parts += [Part(f"payload: {codec} streams", size) for codec, size in sorted(sizes.items())]
-        if carrier:
-            parts.append(Part(f"payload: {carrier.id} overhead", carrier.text_size(payload) - len(payload)))
+        if code:
+            parts.append(Part(f"payload: {carrier} overhead", artifact.payload_size - len(payload)))
     return parts
+
+
+def _foreign_parts(foreign: Foreign, size: int) -> list[Part]:
+    """The compressed code, what its text costs, and what is around it."""
+    literal = foreign.layers[0].size
+    decoded = foreign.layers[1]
+    packed = decoded.size if decoded.name.split(".")[0] in {"base64", "binascii", "bytes"} else literal
+    parts = [Part("around the literal", size - literal), Part("compressed code", packed)]
+    return [*parts, Part(f"overhead of {decoded.name}", literal - packed)] if packed != literal else parts
 
 
 def _tensors(artifact: Artifact) -> list[TensorShare]:

@@ -27,7 +27,7 @@ TOLERANCE = 0.5  # relative error; another checkpoint of the same shape has abou
 # Runs in an isolated interpreter: the loader as it is inlined, and nothing else of golfpack.
 _LOADER_PROGRAM = """
 import hashlib, json, sys
-scope = {sys.argv[3]: open(sys.argv[1], "rb").read()}
+scope = {sys.argv[3]: open(sys.argv[1], "rb")}
 exec(open(sys.argv[2], encoding="utf-8").read(), scope)
 loaded = scope[sys.argv[4]]()
 import torch
@@ -158,8 +158,8 @@ def _compare(loaded: dict[str, Tensor], original: dict[str, Tensor], tolerance: 
 def _run_loader(artifact: Artifact, state_dict: dict[str, Tensor], timeout: float) -> str:
     """Execute the inlined loader in an isolated process and compare every bit with what `unpack` gives."""
     with tempfile.TemporaryDirectory(prefix="golfpack-verify-") as folder:
-        payload, loader = Path(folder, "payload.gpk"), Path(folder, "loader.py")
-        payload.write_bytes(artifact.parts.payload or b"")
+        loader = Path(folder, "loader.py")
+        carried = artifact.beside[0] if artifact.beside else artifact.path
         loader.write_text(artifact.loader, encoding="utf-8")
         function = artifact.loader.split("def ", 1)[1].split("(", 1)[0]
         command: list[str | Path] = [
@@ -167,7 +167,7 @@ def _run_loader(artifact: Artifact, state_dict: dict[str, Tensor], timeout: floa
             "-I",
             "-c",
             _LOADER_PROGRAM,
-            payload,
+            carried.resolve(),
             loader,
             artifact.parts.payload_name,
             function,
@@ -190,6 +190,8 @@ def _run_file(artifact: Artifact, arguments: Sequence[str], timeout: float, resu
     with tempfile.TemporaryDirectory(prefix="golfpack-verify-") as folder:
         copy = Path(folder, artifact.path.name)
         copy.write_bytes(artifact.path.read_bytes())
+        for path in artifact.beside:
+            Path(folder, path.name).write_bytes(path.read_bytes())
         completed = _execute([sys.executable, copy, *arguments], folder, timeout)
     result.output = completed.stdout
     if completed.returncode:

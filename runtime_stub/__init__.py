@@ -11,12 +11,13 @@ import by the inlined loader.
 
 import os
 import pathlib
+import sys
 import typing
 
 if typing.TYPE_CHECKING:
     import torch
 
-__all__ = ["load_state_dict"]
+__all__ = ["load_state_dict", "read_file"]
 
 
 def load_state_dict() -> "dict[str, torch.Tensor]":
@@ -42,3 +43,18 @@ def load_state_dict() -> "dict[str, torch.Tensor]":
     if not payload.is_intact(data):
         raise RuntimeError(f"GOLFPACK_PAYLOAD names {path}, which is damaged: its checksum does not match")
     return tensors.make_tensors(payload.read_payload(data, registry.DECODERS, registry.DEQUANTIZERS))
+
+
+def read_file(name: str) -> bytes:
+    """A data file that `golfpack build --include FILE` carries in the artifact.
+
+    Unpacked, the file is read from the folder of the script that runs; packed, from the artifact, without writing to disk.
+
+    Args:
+        name: the file's path relative to the script's folder.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    return pathlib.Path(script or ".").resolve().parent.joinpath(name).read_bytes()

@@ -15,13 +15,13 @@ import pytest
 import torch
 
 import runtime_stub
-from generator.emit import render_code
+from generator.emit import Options, render_code
 from generator.encode import encode_state_dict
 from generator.errors import InputError
 from generator.source.compress import CODE_LIMIT, compress_code, decompress_code
 from generator.source.loader import render_loader
-from generator.source.minify import minify
 from generator.source.script import identifiers, parse, read_script, restore_import
+from generator.source.shrink import Shrinking, minify
 from runtime_stub.registry import DECODERS, DEQUANTIZERS
 
 
@@ -183,13 +183,13 @@ def test_inlined_import_keeps_its_place_and_name(tmp_path: Path) -> None:
     )
     script = read_script(write(tmp_path, text))
     payload = encode_state_dict({"w": torch.ones(3)})
-    code, payload_name, code_name = render_code(script, payload)
-    scope = {payload_name: payload, "__name__": "__main__"}
-    exec(compile(code, "packed", "exec"), scope)
+    rendered = render_code(script, payload, Options(shrinking=Shrinking(keep_names=frozenset({"f"}))))
+    scope = {rendered.names[0]: io.BytesIO(payload), "__name__": "__main__"}
+    exec(compile(rendered.text, "packed", "exec"), scope)
     assert scope["f"]()["w"].tolist() == [1, 1, 1]
-    assert payload_name != code_name
-    assert not {payload_name, code_name} & identifiers(parse(text.encode(), "s"))
-    restored, loader = restore_import(ast.parse(code), payload_name)
+    assert len(set(rendered.names)) == 3
+    assert not set(rendered.names) & identifiers(parse(text.encode(), "s"))
+    restored, loader = restore_import(ast.parse(rendered.text), rendered.names[0])
     assert loader is not None
     assert "from runtime_stub import load_state_dict as" in ast.unparse(restored)
 
@@ -199,8 +199,8 @@ def test_the_packers_names_avoid_the_scripts(tmp_path: Path) -> None:
     script = read_script(
         write(tmp_path, "from runtime_stub import load_state_dict\n" + "".join(f"{name} = 1\n" for name in used))
     )
-    _, payload_name, code_name = render_code(script, encode_state_dict({"w": torch.ones(3)}))
-    assert not {payload_name, code_name} & set(used)
+    options = Options(shrinking=Shrinking(skip=frozenset({"globals"})))
+    assert not set(render_code(script, encode_state_dict({"w": torch.ones(3)}), options).names) & set(used)
 
 
 def test_script_and_weights_must_fit_together(golfpack, tmp_path: Path, checkpoint: Path, script: Path) -> None:

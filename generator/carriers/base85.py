@@ -1,67 +1,94 @@
-"""Plain ASCII: payload and code as base85 string literals (25 % overhead); the portable default."""
+"""Plain ASCII: the code as a base85 string literal, the payload as Ascii85 in the closing comment (25 % overhead)."""
 
 from __future__ import annotations
 
 import base64
 import re
-import zlib
 from typing import ClassVar
 
-from generator.carriers.base import Carrier, Parts
+from generator.carriers.base import Carried, Carrier, Opener, Parts, Written, check_code, coder_of, render_bootstrap
 from generator.errors import InputError
-from generator.templating import render
 
-DAMAGED = "damaged file: checksum mismatch"
-# The whole file, as templates/base85.py.j2 writes it.
+# The whole file, as templates/base85.py.j2 writes it; what a match leaves open is compared with a fresh rendering.
 _LAYOUT = re.compile(
     rb"(?:# (?P<header>[^\n]*)\n)?"
-    rb"import base64,lzma,zlib\n"
-    rb'(?:(?P<payload_name>\w+)=base64\.b85decode\("(?P<payload>[^"\n]*)"\)\n)?'
+    rb"import [^\n]*\n"
     rb'(?P<code_name>\w+)=base64\.b85decode\("(?P<code>[^"\n]*)"\)\n'
-    rb'if zlib\.crc32\([^\n]*?\)!=(?P<crc>[0-9]{1,10}):raise SystemExit\("[^\n]*"\)\n'
-    rb"exec\(lzma\.decompress\((?P=code_name)\)\)\n"
+    rb'(?:(?P<payload_name>\w+)=open\(__file__,"rb"\)\n)?'
+    rb"(?P<run>if zlib\.crc32\(\w+\)!=(?P<crc>[0-9]{1,10}):[^#]*?\n)"
+    rb"(?:#(?P<text>[!-u]*))?"
 )
 
 
 class Base85(Carrier):
-    """RFC 1924's alphabet, four bytes in five characters, none of which needs escaping in a string literal."""
+    """The portable default. Ascii85's digits are contiguous, so numpy decodes them without a table."""
 
     id: ClassVar[str] = "base85"
+    ascii: ClassVar[bool] = True
 
-    def write(self, parts: Parts) -> bytes:
-        return render(
-            "base85.py.j2",
-            header=parts.header,
-            payload=base64.b85encode(parts.payload).decode() if parts.payload is not None else "",
-            payload_name=parts.payload_name,
-            code=base64.b85encode(parts.code).decode(),
-            code_name=parts.code_name,
-            crc=_checksum(parts.code, parts.payload),
-            damaged=DAMAGED,
-        ).encode("ascii")
+    def write(self, parts: Parts, stem: str) -> Written:
+        text = encode_ascii85(parts.payload) if parts.payload is not None else ""
+        code = base64.b85encode(parts.code).decode()
+        return Written(render_bootstrap("base85.py.j2", parts, code=code, text=text).encode("ascii"))
 
-    def text_size(self, data: bytes) -> int:
-        return -(-len(data) * 5 // 4)
+    def source(self, payload: bytes, header_size: int) -> tuple[str, tuple[int, ...]]:
+        return "read_base85", (len(payload) + -(-len(payload) // 4),)
 
-    def read(self, data: bytes) -> Parts | None:
+    def read(self, data: bytes, open_beside: Opener) -> Carried | None:
         layout = _LAYOUT.fullmatch(data)
         if layout is None:
             return None
         try:
             code = base64.b85decode(layout["code"])
-            payload = base64.b85decode(layout["payload"]) if layout["payload"] is not None else None
+            payload = decode_ascii85(layout["text"]) if layout["text"] is not None else None
         except ValueError as error:
             raise InputError(f"the artifact's base85 text is damaged: {error}") from error
-        if _checksum(code, payload) != int(layout["crc"]):
-            raise InputError("the artifact is damaged: its checksum does not match")
-        return Parts(
+        check_code(code, layout["crc"])
+        coder, traceable = coder_of(layout["run"])
+        parts = Parts(
             code,
             payload,
             (layout["payload_name"] or b"").decode(),
             layout["code_name"].decode(),
+            scratch_of(layout["run"]),
             (layout["header"] or b"").decode("ascii", "replace"),
+            coder,
+            traceable,
         )
+        if self.write(parts, "").main != data:
+            return None
+        return Carried(parts, len(layout["code"]), len(layout["text"] or b""))
 
 
-def _checksum(code: bytes, payload: bytes | None) -> int:
-    return zlib.crc32(code, zlib.crc32(payload) if payload is not None else 0)
+def scratch_of(bootstrap: bytes) -> str:
+    """The scratch variable of a bootstrap, where it uses one."""
+    found = re.search(rb"(\w+)=zlib\.decompressobj\(\)", bootstrap)
+    return found[1].decode() if found else ""
+
+
+def encode_ascii85(data: bytes) -> str:
+    """Ascii85 in which four zero bytes are five digits like any others; base64.a85encode would write "z"."""
+    import numpy as np
+
+    words = np.frombuffer(data + bytes(-len(data) % 4), ">u4").astype("u4")
+    digits = np.empty((len(words), 5), "u1")
+    for place in range(4, -1, -1):
+        digits[:, place] = words % 85 + 33
+        words //= 85
+    return digits.tobytes()[: len(data) + -(-len(data) // 4)].decode("ascii")
+
+
+def decode_ascii85(text: bytes) -> bytes:
+    """Undo `encode_ascii85` with the loader's own decoder.
+
+    Raises:
+        ValueError: that encoder does not write such text.
+    """
+    import io
+
+    from runtime_stub.carriage import read_base85
+
+    data = read_base85(io.BytesIO(text), len(text))
+    if encode_ascii85(data).encode() != text:
+        raise ValueError("not the Ascii85 of any bytes")
+    return data

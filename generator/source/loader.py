@@ -1,7 +1,7 @@
-"""The inlined loader: the parts of runtime_stub that a payload needs, gathered into one function and minified.
+"""The inlined loader: the parts of runtime_stub that a payload needs, gathered into one function.
 
 Everything, imports included, goes inside the function that the user's script calls, so that no name of the loader can
-collide with one of the script's, and every name can be shortened.
+collide with one of the script's, and every name can be shortened together with the script's.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from importlib import import_module, resources
 from typing import Any
 
-import python_minifier
-
 from generator.templating import render
 from runtime_stub.registry import DECODERS, DEQUANTIZERS
 
 STUB = "runtime_stub"
+ENTRY = "load_state_dict"
 
 
 @dataclass
@@ -29,33 +28,55 @@ class _Stub:
     imports: dict[str, ast.Import | ast.ImportFrom] = field(default_factory=dict)
 
 
-def render_loader(codecs: Iterable[str], dequantizers: Iterable[str], payload_name: str) -> ast.FunctionDef:
-    """The loader as a minified function definition.
+def render_loader(
+    codecs: Iterable[str],
+    dequantizers: Iterable[str],
+    payload_name: str,
+    source: tuple[str, tuple[int, ...]] = ("read_span", (0, -1)),
+    broadcast: bool = False,
+) -> ast.FunctionDef:
+    """The loader as a function definition, without docstrings and annotations.
 
     Args:
         codecs: ids of the codecs that the payload uses.
         dequantizers: ids of the dequantizers that it uses.
-        payload_name: the global variable that will hold the payload's bytes.
+        payload_name: the global variable that will hold the open file with the payload.
+        source: function of runtime_stub.carriage that reads the payload, and its arguments after the file.
+        broadcast: whether one process decodes for all of a process group.
     """
     decoders = {codec: DECODERS[codec] for codec in sorted(codecs)}
     rebuilders = {dequantizer: DEQUANTIZERS[dequantizer] for dequantizer in sorted(dequantizers)}
     functions: list[Callable[..., Any]] = [*decoders.values(), *rebuilders.values()]
-    modules = [f"{STUB}.payload", f"{STUB}.tensors", *(function.__module__ for function in functions)]
-    stub = _collect(modules)
-    roots = {"read_payload", "make_tensors", *(function.__name__ for function in functions)}
+    modules = [f"{STUB}.{module}" for module in ("payload", "tensors", "carriage")]
+    stub = _collect([*modules, *(function.__module__ for function in functions)])
+    roots = {"checked", "read_payload", "make_tensors", source[0], *(function.__name__ for function in functions)}
+    if broadcast:
+        roots.add("broadcast_tensors")
     definitions, imports = _reachable(stub, roots)
-    source = render(
+    text = render(
         "loader.py.j2",
+        name=ENTRY,
+        source=source[0],
+        arguments=source[1],
+        broadcast=broadcast,
         imports=[ast.unparse(node) for node in imports],
         definitions=[ast.unparse(node) for node in definitions],
         payload=payload_name,
         decoders={codec: function.__name__ for codec, function in decoders.items()},
         dequantizers={dequantizer: function.__name__ for dequantizer, function in rebuilders.items()},
     )
-    minified = python_minifier.minify(source, rename_locals=True, hoist_literals=False)
-    loader = ast.parse(minified).body[0]
+    loader = _Stripper().visit(ast.parse(text)).body[0]
     assert isinstance(loader, ast.FunctionDef)
     return loader
+
+
+def gather_function(module: str, function: str, name: str) -> ast.FunctionDef:
+    """A function of runtime_stub with everything it needs inside it, under another name."""
+    definitions, imports = _reachable(_collect([module]), {function})
+    main = next(definition for definition in definitions if definition.name == function)
+    main.body = [*imports, *(definition for definition in definitions if definition is not main), *main.body]
+    main.name = name
+    return ast.fix_missing_locations(main)
 
 
 def _collect(modules: Iterable[str]) -> _Stub:
@@ -110,8 +131,8 @@ class _Stripper(ast.NodeTransformer):
         return node
 
     def visit_arguments(self, node: ast.arguments) -> ast.AST:
-        # The minifier keeps names that a keyword argument could use; positional-only parameters it shortens, and then
-        # makes ordinary again. No call inside runtime_stub passes these by keyword.
+        # Names that a keyword argument could use are kept; positional-only parameters are shortened, and then made ordinary
+        # again. No call inside runtime_stub passes these by keyword.
         self.generic_visit(node)
         node.posonlyargs, node.args = [*node.posonlyargs, *node.args], []
         return node

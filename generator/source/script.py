@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import copy
 import io
 import platform
 import tokenize
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from generator.errors import InputError
 
 STUB = "runtime_stub"
 ENTRY = "load_state_dict"
+READ_FILE = "read_file"
 IMPORT_LINE = f"from {STUB} import {ENTRY}"
 
 
@@ -70,46 +73,27 @@ def parse(data: bytes, where: str) -> ast.Module:
 
 
 class _ImportReplacer(ast.NodeTransformer):
-    """Turns each `from runtime_stub import load_state_dict` into a function that returns the marker name."""
+    """Turns each `from runtime_stub import load_state_dict` into the loader's definition."""
 
-    def __init__(self, marker: str):
-        self.marker = marker
+    def __init__(self, loader: ast.FunctionDef):
+        self.loader = loader
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
-        if node.module != STUB or node.level:
+        if node.module != STUB or node.level or node.names[0].name != ENTRY:
             return node
-        name = node.names[0].asname or ENTRY
-        placeholder = ast.parse(f"def {name}(): return {self.marker}").body[0]
-        return ast.copy_location(placeholder, node)
+        definition = copy.deepcopy(self.loader)
+        definition.name = node.names[0].asname or ENTRY
+        return ast.copy_location(definition, node)
 
 
-def replace_imports(tree: ast.Module, marker: str) -> ast.Module:
-    """Replace, in place, the imports of the loader by placeholders that `fill_placeholders` recognizes."""
-    replaced: ast.Module = _ImportReplacer(marker).visit(tree)
+def replace_imports(tree: ast.Module, loader: ast.FunctionDef) -> ast.Module:
+    """Put the loader, in place, where the script imports it."""
+    replaced: ast.Module = _ImportReplacer(loader).visit(tree)
     return ast.fix_missing_locations(replaced)
 
 
-class _PlaceholderFiller(ast.NodeTransformer):
-    def __init__(self, marker: str, body: list[ast.stmt]):
-        self.marker = marker
-        self.body = body
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        self.generic_visit(node)
-        statement = node.body[0]
-        if isinstance(statement, ast.Return) and isinstance(statement.value, ast.Name) and statement.value.id == self.marker:
-            node.body = self.body
-        return node
-
-
-def fill_placeholders(tree: ast.Module, marker: str, loader: ast.FunctionDef) -> ast.Module:
-    """Give the placeholders the loader's body."""
-    filled: ast.Module = _PlaceholderFiller(marker, loader.body).visit(tree)
-    return ast.fix_missing_locations(filled)
-
-
 def restore_import(tree: ast.Module, payload_name: str) -> tuple[ast.Module, ast.FunctionDef | None]:
-    """Undo `fill_placeholders`: put the import back for the function that reads `payload_name`.
+    """Undo `replace_imports`: put the import back for the function that reads `payload_name`.
 
     Returns:
         The script as its author would run it, and the loader that was taken out (None when there is none).
@@ -134,6 +118,15 @@ def restore_import(tree: ast.Module, payload_name: str) -> tuple[ast.Module, ast
 _NO_ARGUMENTS = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
 
 
+def imports_of(tree: ast.AST) -> Iterator[str]:
+    """Dotted names of the modules that are imported, relative imports left out."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            yield node.module
+
+
 def identifiers(tree: ast.AST) -> set[str]:
     """Every name that occurs in the tree: variables, attributes, arguments, definitions, imports."""
     found = set()
@@ -154,10 +147,13 @@ def _find_imports(tree: ast.Module, path: Path) -> int:
         if isinstance(node, ast.Import):
             wrong = any(alias.name.split(".")[0] == STUB for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").split(".")[0] == STUB:
-            wrong = node.module != STUB or [alias.name for alias in node.names] != [ENTRY]
-            count += not wrong
+            names = [alias.name for alias in node.names]
+            wrong = node.module != STUB or not set(names) <= {ENTRY, READ_FILE} or len(set(names)) < len(names)
+            count += ENTRY in names
         else:
             continue
         if wrong:
-            raise InputError(f"script {path}, line {node.lineno}: only `{IMPORT_LINE}` can be packed; write it like that")
+            raise InputError(
+                f"script {path}, line {node.lineno}: only `{IMPORT_LINE}` can be packed (and {READ_FILE}); write it like that"
+            )
     return count

@@ -1,0 +1,74 @@
+"""A zip archive with a __main__.py (PEP 441): payload and code as they are, before the archive's records (300 bytes in all)."""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from typing import ClassVar
+
+from generator.carriers.base import Carried, Carrier, Opener, Parts, Written, check_code, coder_of, render_bootstrap
+from generator.carriers.base85 import scratch_of
+from generator.errors import InputError
+
+_MAIN = b"__main__.py"
+_TIME = 0x21 << 16  # 1 January 1980, the earliest that the format knows
+_END = 22
+_BOOTSTRAP = re.compile(
+    rb"import [^\n]*\n__file__=__loader__\.archive\nsys\.path\[0\]=[^\n]*\n"
+    rb'(?P<file>\w+)=open\(__file__,"rb"\);(?P=file)\.seek\((?P<start>[0-9]{1,10})\);'
+    rb"(?P<code_name>\w+)=(?P=file)\.read\((?P<size>[0-9]{1,10})\)\n"
+    rb"(?P<run>if zlib\.crc32\((?P=code_name)\)!=(?P<crc>[0-9]{1,10}):[^#]*\n)"
+)
+
+
+class ZipArchive(Carrier):
+    """`python train_gpt.py` runs it; it is not Python text, and multiprocessing's spawn can't import it."""
+
+    id: ClassVar[str] = "zip"
+    ascii: ClassVar[bool] = False
+
+    def write(self, parts: Parts, stem: str) -> Written:
+        front = (f"# {parts.header}\n" if parts.header else "").encode() + (parts.payload or b"")
+        bootstrap = render_bootstrap("zip_main.py.j2", parts, start=len(front), code_size=len(parts.code)).encode()
+        front += parts.code
+        common = struct.pack("<5H3I2H", 10, 0, 0, 0, 0x21, zlib.crc32(bootstrap), len(bootstrap), len(bootstrap), len(_MAIN), 0)
+        local = b"PK\3\4" + common + _MAIN + bootstrap
+        central = b"PK\1\2" + struct.pack("<H", 10) + common + struct.pack("<3H2I", 0, 0, 0, 0, len(front)) + _MAIN
+        end = b"PK\5\6" + struct.pack("<4H2IH", 0, 0, 1, 1, len(central), len(front) + len(local), 0)
+        return Written(front + local + central + end)
+
+    def source(self, payload: bytes, header_size: int) -> tuple[str, tuple[int, ...]]:
+        return "read_span", (header_size + 3 if header_size else 0, len(payload))
+
+    def read(self, data: bytes, open_beside: Opener) -> Carried | None:
+        if len(data) < _END or data[-_END : -_END + 4] != b"PK\5\6":
+            return None
+        central_size, central = struct.unpack_from("<2I", data, len(data) - _END + 12)
+        if central + central_size + _END != len(data) or data[central : central + 4] != b"PK\1\2" or central_size < 46:
+            return None
+        local = struct.unpack_from("<I", data, central + 42)[0]
+        layout = _BOOTSTRAP.fullmatch(data[local + 30 + len(_MAIN) : central])
+        if layout is None:
+            return None
+        start, size = int(layout["start"]), int(layout["size"])
+        if start + size != local:
+            raise InputError("the artifact's code is not where its bootstrap reads it")
+        code = data[start:local]
+        check_code(code, layout["crc"])
+        coder, traceable = coder_of(layout["run"])
+        header = re.match(rb"# (golfpack [^\n]{0,200})\n", data)
+        front = header.end() if header else 0
+        parts = Parts(
+            code,
+            data[front:start] if front < start else None,
+            layout["file"].decode() if front < start else "",
+            layout["code_name"].decode(),
+            scratch_of(layout["run"]) or layout["file"].decode(),
+            header[1].decode("ascii", "replace") if header else "",
+            coder,
+            traceable,
+        )
+        if self.write(parts, "").main != data:
+            return None
+        return Carried(parts, size, start - front)

@@ -1,0 +1,213 @@
+"""Self-extracting files of other makers: the common forms are read, hostile ones end with a clean error in bounded memory."""
+
+from __future__ import annotations
+
+import base64
+import bz2
+import gzip
+import lzma
+import os
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import brotli
+import pytest
+from helpers import ROOT
+
+import generator
+from generator.errors import InputError
+from generator.foreign import LAYER_LIMIT, read_foreign
+
+SOURCE = b"import os\nprint('hello', 'w\xc3\xb6rld', os.getpid() > 0)\n" * 20
+RAW = [{"id": lzma.FILTER_LZMA2}]
+RAW1 = [{"id": lzma.FILTER_LZMA1, "lc": 4, "lp": 0, "pb": 0, "dict_size": 1 << 16}]
+
+
+def b85(data: bytes) -> str:
+    return base64.b85encode(data).decode()
+
+
+FORMS = {
+    "xz": f'import lzma, base64\nexec(lzma.decompress(base64.b85decode("{b85(lzma.compress(SOURCE))}")))',
+    "aliases and raw filters": (
+        "import lzma as L,base64 as B\n__wrapper_size__=21392\n"
+        f'exec(L.decompress(B.b85decode("{b85(lzma.compress(SOURCE, lzma.FORMAT_RAW, filters=RAW))}"),'
+        'format=L.FORMAT_RAW,filters=[{"id":L.FILTER_LZMA2}]))'
+    ),
+    "raw LZMA1 with properties": (
+        "import lzma\nfrom base64 import b85decode as d\n"
+        f'exec(lzma.decompress(d("{b85(lzma.compress(SOURCE, 3, filters=RAW1))}"),'
+        'lzma.FORMAT_RAW,None,[{"id":lzma.FILTER_LZMA1,"lc":4,"lp":0,"pb":0,"dict_size":65536}]))'
+    ),
+    "alone, bytes literal": (
+        "import lzma, base64\n"
+        f"exec(lzma.decompress(base64.b85decode({b85(lzma.compress(SOURCE, lzma.FORMAT_ALONE)).encode()!r})))"
+    ),
+    "zlib and base64": (
+        "from zlib import decompress\nimport base64\n"
+        f"data = '{base64.b64encode(zlib.compress(SOURCE)).decode()}'\nexec(decompress(base64.b64decode(data)).decode('utf-8'))"
+    ),
+    "raw deflate": (
+        "import zlib,base64\n"
+        f"exec(zlib.decompress(base64.b85decode('{b85(zlib.compressobj(9, wbits=-15).compress(b'') or b'')}"
+        f"{b85(zlib.compress(SOURCE, 9)[2:-4])}'), -15))"
+    ),
+    "gzip": f"import gzip, base64\nexec(gzip.decompress(base64.b64decode({base64.b64encode(gzip.compress(SOURCE))!r})))",
+    "bz2 and Ascii85": (
+        f"import bz2, base64\nexec(bz2.decompress(base64.a85decode({base64.a85encode(bz2.compress(SOURCE))!r})))"
+    ),
+    "brotli": f"import brotli as b, base64\nexec(b.decompress(base64.b85decode('{b85(brotli.compress(SOURCE))}')))",
+    "bytes literal": f"import zlib\nexec(zlib.decompress({zlib.compress(SOURCE)!r}))",
+    "compile": (
+        "import lzma, base64\n"
+        f"exec(compile(lzma.decompress(base64.b85decode('{b85(lzma.compress(SOURCE))}')), 'train.py', 'exec'))"
+    ),
+    "hexadecimal": f"import zlib\nexec(zlib.decompress(bytes.fromhex('{zlib.compress(SOURCE).hex()}')))",
+    "adjacent literals": (
+        "import lzma, base64\nexec(lzma.decompress(base64.b85decode(\n"
+        + "\n".join(f'    "{b85(lzma.compress(SOURCE))[at : at + 40]}"' for at in range(0, len(b85(lzma.compress(SOURCE))), 40))
+        + "\n)))"
+    ),
+    "own text": (
+        "import zlib\n"
+        f"exec(zlib.decompress(bytes.fromhex(open(__file__).read()[-{2 * len(zlib.compress(SOURCE))}:])))\n#"
+        + zlib.compress(SOURCE).hex()
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_common_forms(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "train_gpt.py"
+    path.write_text(FORMS[form])
+    inspection = generator.inspect(path)
+    assert inspection.carrier == "foreign"
+    assert sum(part.bytes for part in inspection.parts) == inspection.size == path.stat().st_size
+    assert inspection.code_bytes == len(SOURCE)
+    unpacked = generator.unpack(path, tmp_path / "out")
+    assert unpacked.source.encode() == (tmp_path / "out" / "source.py").read_bytes() == SOURCE
+
+
+def test_nested_ones_are_opened_to_the_bottom() -> None:
+    data = SOURCE
+    for _ in range(LAYER_LIMIT):
+        data = f"import zlib\nexec(zlib.decompress({zlib.compress(data)!r}))".encode()
+    found = read_foreign(data, "x.py")
+    assert (found.source, found.nesting) == (SOURCE, LAYER_LIMIT)
+    data = f"import zlib\nexec(zlib.decompress({zlib.compress(data)!r}))".encode()
+    with pytest.raises(InputError, match="more than 8 deep"):
+        read_foreign(data, "x.py")
+
+
+def bomb(levels: int) -> bytes:
+    """Deflate of `levels` times 16 MiB of zeros, made piecewise."""
+    compressor = zlib.compressobj(9)
+    block = bytes(2**24)
+    return b"".join(compressor.compress(block) for _ in range(levels)) + compressor.flush()
+
+
+def lzma_bomb() -> bytes:
+    """An .lzma file that says it holds 100 GB, and goes on long enough to be believed."""
+    data = bytearray(lzma.compress(bytes(2**27), lzma.FORMAT_ALONE, preset=0))
+    data[5:13] = (100 * 10**9).to_bytes(8, "little")
+    return bytes(data)
+
+
+HOSTILE: dict[str, tuple[Callable[[], str], str]] = {
+    "100 GB": (lambda: f"import lzma\nexec(lzma.decompress({lzma_bomb()!r}))", "decompresses to more than"),
+    "deflate bomb": (lambda: f"import zlib\nexec(zlib.decompress({bomb(8)!r}))", "decompresses to more than"),
+    "huge dictionary": (
+        lambda: "import lzma\nexec(lzma.decompress(b'x',3,None,[{'id':lzma.FILTER_LZMA1,'dict_size':2**31}]))",
+        "line 2",
+    ),
+    "huge dictionary as a number": (
+        lambda: "import lzma\nexec(lzma.decompress(b'x',3,None,[{'id':lzma.FILTER_LZMA1,'dict_size':2147483648}]))",
+        "dictionary is too large",
+    ),
+    "doubling": (
+        lambda: (
+            "import zlib\na0 = b'"
+            + "x" * 1000
+            + "'\n"
+            + "".join(f"a{i + 1} = a{i} + a{i}\n" for i in range(40))
+            + "exec(zlib.decompress(a40))"
+        ),
+        "values take more than",
+    ),
+    "names for themselves": (lambda: "import zlib\na = a + a\nexec(zlib.decompress(a))", "line"),
+    "syntax error": (lambda: "import zlib\nexec(zlib.decompress(b'x'", "not Python that this version can parse"),
+    "deep nesting": (lambda: "exec(" + "(" * 50000 + ")" * 50000 + ")", "not Python|nested too deeply"),
+    "many tokens": (lambda: "x = " + "1+" * 2_000_000 + "1\n", "tokens"),
+    "a call": (lambda: "exec(__import__('os').popen('touch /tmp/golfpack-was-here').read())", "could run code"),
+    "a call in an argument": (lambda: "import zlib\nexec(zlib.decompress(print(1)))", "could run code"),
+    "an unpacked dictionary": (lambda: "import zlib\nexec(zlib.decompress(**{'data': b''}))", "could run code"),
+    "damage": (lambda: "import zlib, base64\nexec(zlib.decompress(base64.b85decode('00000')))", "fails"),
+    "truncation": (lambda: f"import zlib\nexec(zlib.decompress({zlib.compress(SOURCE)[:-9]!r}))", "truncated"),
+    "plain exec": (lambda: "exec('print(1)')", "not packed"),
+    "no exec": (lambda: "print('a script')", "no exec"),
+    "other encoding": (lambda: "import zlib\nexec(b'x'.decode('rot13'))", "encoding"),
+    "binary": (lambda: f"import zlib\nexec(zlib.decompress({zlib.compress(bytes(range(128, 256)))!r}))", "not UTF-8"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_files(tmp_path: Path, name: str) -> None:
+    text, message = HOSTILE[name]
+    path = tmp_path / "train_gpt.py"
+    path.write_text(text())
+    with pytest.raises(InputError, match=message) as error:
+        generator.unpack(path)
+    assert "\n" not in str(error.value)
+    assert not Path("/tmp/golfpack-was-here").exists()
+
+
+def test_bombs_stay_within_bounds(tmp_path: Path) -> None:
+    """Peak memory, in a fresh process for all of them together."""
+    paths = []
+    for number, name in enumerate(("100 GB", "deflate bomb", "doubling", "many tokens")):
+        paths.append(tmp_path / f"{number}.py")
+        paths[-1].write_text(HOSTILE[name][0]())
+    with (tmp_path / "huge.py").open("wb") as file:
+        file.truncate(2**30)
+    program = (
+        "import sys, resource, generator\n"
+        "base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "for path in sys.argv[1:]:\n"
+        "    try: generator.inspect(path)\n"
+        "    except generator.InputError: pass\n"
+        "    else: sys.exit('read ' + path)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", program, *map(str, paths), str(tmp_path / "huge.py")]
+    completed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, env=environment)
+    unit = 1 if sys.platform == "darwin" else 1024
+    assert int(completed.stdout) * unit < 900e6
+
+
+PUBLISHED = os.environ.get("PARAMETER_GOLF_REPO")
+
+
+@pytest.mark.skipif(not PUBLISHED, reason="PARAMETER_GOLF_REPO names no checkout of openai/parameter-golf")
+def test_published_self_extracting_scripts(tmp_path: Path) -> None:
+    """All of them are read, and packed again they are smaller."""
+    found = packed = 0
+    for path in sorted(Path(str(PUBLISHED)).glob("records/**/train_gpt.py")):
+        data = path.read_bytes()
+        if len(data) > 30_000 or b"exec(" not in data or b"decompress" not in data:
+            continue
+        unpacked = generator.unpack(path, tmp_path / str(found))
+        assert unpacked.source
+        found += 1
+        try:
+            inspection = generator.wrap(tmp_path / str(found - 1) / "source.py", tmp_path / "again.py")
+        except InputError as error:
+            if "newer Python" not in str(error):
+                raise
+            continue
+        assert inspection.size < path.stat().st_size, path
+        packed += 1
+    assert (found >= 6, packed >= 2) == (True, True)
