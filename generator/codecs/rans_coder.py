@@ -72,7 +72,7 @@ class RansWriter:
 
 
 def choose_lanes(symbols: int) -> int:
-    """A power of two. Each lane costs about three bytes, and fewer lanes decode more slowly, which only matters in long streams."""
+    """A power of two: each lane costs about three bytes, and fewer lanes decode more slowly, which matters in long streams."""
     if symbols >= FAST:
         return MOST_LANES
     lanes = 16
