@@ -40,9 +40,7 @@ DEFAULT_ALLOW = "base85,latin1,zip"
 
 ScriptArgument = Annotated[Path, typer.Argument(metavar="SCRIPT", help="Python source to pack.")]
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="An artifact or a payload file.")]
-CheckpointArgument = Annotated[
-    Path, typer.Argument(metavar="CKPT", help="Checkpoint: .safetensors, .pt, .pth or .npz.")
-]
+CheckpointArgument = Annotated[Path, typer.Argument(metavar="CKPT", help="Checkpoint: .safetensors, .pt, .pth or .npz.")]
 OutputOption = Annotated[Path, typer.Option("--output", "-o", help="File to write.")]
 WeightsOption = Annotated[Path, typer.Option("--weights", "-w", help="Checkpoint: .safetensors, .pt, .pth or .npz.")]
 KeyOption = Annotated[str | None, typer.Option(help="Where in a nested checkpoint the state dict is, for instance model.")]
