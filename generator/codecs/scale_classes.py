@@ -90,8 +90,10 @@ def _alphabet(matrices: Sequence[Array]) -> Kind:
         return Kind(0, 1, 0, [matrix.astype("u2") for matrix in matrices])
     low, high = int(values.min()), int(values.max())
     if high - low >= 256:
-        # Beyond a thousandth of the values a table entry would cost more than the escapes.
-        low, high = (int(v) for v in np.quantile(values, (0.0005, 0.9995), method="nearest"))
+        # Table entries far beyond where nearly all values lie would cost more than escapes.
+        inner = [int(v) for v in np.quantile(values, (0.0005, 0.9995), method="nearest")]
+        margin = (inner[1] - inner[0]) // 2 + 1
+        low, high = max(low, inner[0] - margin), min(high, inner[1] + margin)
     if low < 0 < high:
         high = min(max(-low, high), MAX_SYMBOLS // 2)
         low = -high
