@@ -6,6 +6,8 @@
 True
 """
 
+from generator.analysis import Analysis, analyze
+from generator.bench import Bench, bench
 from generator.building import BUDGET, BudgetError, build, encode, wrap
 from generator.encode import encode_state_dict
 from generator.errors import CheckError, GolfpackError, InputError
@@ -18,6 +20,8 @@ from generator.version import __version__
 
 __all__ = [
     "BUDGET",
+    "Analysis",
+    "Bench",
     "BudgetError",
     "CheckError",
     "GolfpackError",
@@ -27,6 +31,8 @@ __all__ = [
     "Unpacked",
     "Verification",
     "__version__",
+    "analyze",
+    "bench",
     "build",
     "decode_payload",
     "encode",

@@ -16,6 +16,7 @@ import generator
 from generator import carriers
 from generator.building import BUDGET, BudgetError
 from generator.errors import GolfpackError
+from generator.measurement_tables import print_analysis, print_bench
 from generator.source.compress import CODERS
 from generator.source.shrink import OPTIONAL, STEPS
 from generator.tables import SHOWN_TENSORS, print_parts, print_tensors, print_verification
@@ -39,6 +40,7 @@ DEFAULT_ALLOW = "base85,latin1,zip"
 
 ScriptArgument = Annotated[Path, typer.Argument(metavar="SCRIPT", help="Python source to pack.")]
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="An artifact or a payload file.")]
+CheckpointArgument = Annotated[Path, typer.Argument(metavar="CKPT", help="Checkpoint: .safetensors, .pt, .pth or .npz.")]
 OutputOption = Annotated[Path, typer.Option("--output", "-o", help="File to write.")]
 WeightsOption = Annotated[Path, typer.Option("--weights", "-w", help="Checkpoint: .safetensors, .pt, .pth or .npz.")]
 KeyOption = Annotated[str | None, typer.Option(help="Where in a nested checkpoint the state dict is, for instance model.")]
@@ -241,6 +243,41 @@ def verify(
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+@app.command()
+def bench(
+    checkpoint: CheckpointArgument,
+    recipe: RecipeOption = None,
+    key: KeyOption = None,
+    external: Annotated[bool, typer.Option(help="Also run lrzip and zpaq, where they are on the PATH.")] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Code CKPT's integers, as the recipe quantizes them, with every codec: size, speed, memory."""
+    with errors.status("coding …") as status:
+        result = generator.bench(
+            checkpoint, recipe=recipe, key=key, external=external, progress=lambda name: status.update(f"{name} …")
+        )
+    if as_json:
+        _print_json(result.to_json())
+        return
+    print_bench(console, result)
+
+
+@app.command()
+def analyze(
+    checkpoint: CheckpointArgument,
+    recipe: RecipeOption = None,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Where CKPT's bytes go, and which hypotheses would save some."""
+    with errors.status("analyzing …") as status:
+        result = generator.analyze(checkpoint, recipe=recipe, key=key, progress=lambda name: status.update(f"{name} …"))
+    if as_json:
+        _print_json(result.to_json())
+        return
+    print_analysis(console, result)
 
 
 def _show(inspection: generator.Inspection, budget: int | None, as_json: bool) -> None:

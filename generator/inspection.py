@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from generator.artifact import Artifact, read_artifact
+from generator.codecs import REQUIRES
 from generator.foreign import Foreign
 from generator.payload import CHECKSUM_BYTES, HEADER_BYTES, decode_streams
 from generator.source.compress import compress_code
@@ -97,8 +98,10 @@ def _coder(artifact: Artifact) -> str:
 
 
 def _requires(artifact: Artifact) -> list[str]:
-    coder = ["brotli"] if artifact.parts.coder == "brotli" else []
-    return [*coder, *(["numpy", "torch"] if artifact.manifest else [])]
+    modules = {"brotli"} if artifact.parts.coder == "brotli" else set()
+    if artifact.manifest is not None:
+        modules |= {module for stream in artifact.manifest.streams for module in REQUIRES.get(stream.codec, ())}
+    return [*sorted(modules), *(["numpy", "torch"] if artifact.manifest else [])]
 
 
 def _parts(artifact: Artifact) -> list[Part]:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from generator.codecs import CHECKS
+from generator.codecs import CHECKS, codec_errors
 from generator.codecs.lzma_raw import compress_raw
 from generator.errors import CheckError, InputError
 from runtime_stub.lzma_raw import inflate_lzma
@@ -33,7 +33,16 @@ CHECKSUM_BYTES = 4
 DECODED_LIMIT = 2**34  # bytes of all decoded arrays together
 MAX_DIMENSIONS = 32
 # What decoders raise on a damaged stream whose checksum was made to match.
-UNDECODABLE = (lzma.LZMAError, zlib.error, ValueError, TypeError, RuntimeError, IndexError, OverflowError)
+UNDECODABLE: tuple[type[Exception], ...] = (
+    lzma.LZMAError,
+    zlib.error,
+    ValueError,
+    TypeError,
+    RuntimeError,
+    LookupError,
+    OverflowError,
+    *codec_errors(),
+)
 ARRAY_DTYPES = frozenset({"|i1", "|u1", *(f"<{kind}{size}" for kind in "iu" for size in (2, 4, 8)), "<f2", "<f4"})
 TORCH_DTYPES = {
     str(value).removeprefix("torch."): value

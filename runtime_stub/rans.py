@@ -17,6 +17,7 @@ from runtime_stub.split import Array, Specs
 PRECISION = 14  # bits of a frequency
 INCREMENT = 32  # what one symbol adds to its count
 PRIOR = 2048  # what the counts of a fresh table add up to, about
+COUNTED = 2**16  # symbols of each period that are counted: enough, and counting takes time
 PERIOD = 2**18  # symbols between two updates of the tables, at most; also elements of a block of rows, about
 
 Model = list[Any]  # counts (classes, symbols + 1), whether symmetric, symbols until the tables are renewed, tables
@@ -51,10 +52,10 @@ def rans_renew(model: Model, lanes: int) -> tuple[Array, Array]:
 
 
 def rans_adapt(model: Model, classes: Array, symbols: Array) -> None:
-    """Count what was decoded; in a symmetric table, the mirror image too."""
+    """Count what was decoded, at most COUNTED of it; in a symmetric table, the mirror image too."""
     counts = model[0]
-    classes, symbols = classes * counts.shape[1], np.minimum(symbols, counts.shape[1] - 1)
-    seen = np.bincount(classes + symbols, None, counts.size).reshape(counts.shape) * INCREMENT
+    cells = classes[:COUNTED] * counts.shape[1] + np.minimum(symbols[:COUNTED], counts.shape[1] - 1)
+    seen = np.bincount(cells, None, counts.size).reshape(counts.shape) * INCREMENT
     counts += seen
     if model[1]:
         counts[:, :-1] += seen[:, -2::-1]
@@ -92,12 +93,14 @@ def rans_read(coder: list[Array], model: Model, classes: Array) -> Array:
             slot = slots[start : start + lanes]
             state = states[: len(slot)]
             slot += state & 2**PRECISION - 1
-            entry = model[3][slot]
-            state[:] = (entry >> 16) * (state >> PRECISION) + (entry & 65535)
+            entry = model[3].take(slot)
+            state >>= PRECISION
+            state *= entry >> 16
+            state += entry & 65535
             low = (state < 65536).nonzero()[0]
             state[low] = state[low] << 16 | words[: len(low)]
             words = words[len(low) :]
-        symbols = model[4][slots]
+        symbols = model[4].take(slots)
         escaped = (symbols == model[0].shape[1] - 1).nonzero()[0]
         end = len(words) - len(escaped)
         symbols[escaped] = words[end:]

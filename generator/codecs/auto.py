@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from generator.codecs.base import Codec, Encoded
+from generator.codecs.brotli_raw import Brotli
 from generator.codecs.deflate import Zlib
 from generator.codecs.lzma_raw import Lzma
 from generator.codecs.rans import Rans
 from generator.codecs.rans_rows import RansRows
 from generator.codecs.store import Store
+from generator.codecs.ternary import Base3, Bitmask
+from generator.codecs.zstd import Zstd
 from runtime_stub.split import Array
 
 WORK = 1 << 19  # bytes of each group that are tried with each codec; a limit on work, not on time: builds must repeat
@@ -39,13 +42,12 @@ class Auto(Codec):
 
     def candidates(self) -> list[tuple[Codec, Codec]]:
         """The codecs to choose from, each with the one that stands for it in trials (without its own search)."""
-        return [
-            (Rans(), Rans()),
-            (RansRows(), RansRows()),
-            (Lzma(), Lzma(lc=0, lp=0, pb=0)),
-            (Zlib(), Zlib()),
-            (Store(), Store()),
+        pairs: list[tuple[Codec, Codec]] = [
+            (codec, codec) for codec in (Rans(), RansRows(), Zlib(), Store(), Base3(), Bitmask())
         ]
+        pairs.append((Lzma(), Lzma(lc=0, lp=0, pb=0)))
+        optional = [codec for codec in (Brotli(), Zstd()) if set(codec.requires) <= set(self.allow)]
+        return [*pairs, *((codec, codec) for codec in optional)]
 
     def encode(self, arrays: Sequence[Array]) -> Encoded:
         """Not a codec of streams itself: `plans` says which are."""

@@ -34,6 +34,7 @@ class Codec(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     id: ClassVar[str]
+    requires: ClassVar[tuple[str, ...]] = ()  # modules that the decoder imports, beyond the standard library, numpy and torch
     mixes_dtypes: ClassVar[bool] = False  # whether arrays of several dtypes are better coded in one stream
 
     def stream_bytes(self, arrays: Sequence[Array]) -> int:

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from generator.codecs.scale_classes import FLAT, MAX_CLASSES, MAX_SYMBOLS
+from generator.codecs.scale_classes import FLAT, MAX_CLASSES, MAX_SPREAD, MAX_SYMBOLS
 from runtime_stub.rans import PRECISION
 from runtime_stub.rans_rows import rows_total
 
 MAX_LANES = 1 << 16
 MAX_RATIO = 1 << 12
 MAX_TABLES = 1 << 12  # of all kinds together; each takes 6 · 2^PRECISION bytes
-MAX_SPREAD = 1 << 48  # of the last class; larger ones would overflow 64 bits
+MAX_STREAM = 1 << 28  # symbols of one stream; the classes of its rows take memory too
 SYMBOLS_PER_BYTE = 8 << PRECISION  # a symbol takes at least log2(2^PRECISION / (2^PRECISION − 1)) bits
 
 
@@ -40,7 +40,7 @@ def check_rans(size: int, specs: Sequence[tuple[str, tuple[int, ...]]], options:
         raise ValueError("a rans stream does not give each array a kind")
     symbols = sum(math.prod(shape) * np.dtype(dtype).itemsize for dtype, shape in specs)
     symbols += sum(shape[0] for _, shape in specs if shape)
-    if symbols > SYMBOLS_PER_BYTE * size:
+    if symbols > min(MAX_STREAM, SYMBOLS_PER_BYTE * size):
         raise ValueError(f"a rans stream of {size:,} bytes can't hold {symbols:,} symbols")
 
 

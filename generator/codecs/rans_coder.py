@@ -9,6 +9,8 @@ import numpy as np
 from runtime_stub.rans import PRECISION, Model, rans_adapt, rans_renew
 from runtime_stub.split import Array
 
+FAST = 8_000_000  # symbols from which on decoding has as many lanes as pay
+MOST_LANES = 2048
 LOW = 1 << 16  # states lie in [LOW, LOW · 2^16)
 
 
@@ -70,9 +72,11 @@ class RansWriter:
 
 
 def choose_lanes(symbols: int) -> int:
-    """A power of two: each lane costs about three bytes, and fewer lanes decode more slowly."""
+    """A power of two: each lane costs about three bytes, and fewer lanes decode more slowly, which matters in long streams."""
+    if symbols >= FAST:
+        return MOST_LANES
     lanes = 16
-    while lanes < 2048 and lanes * 4096 < symbols:
+    while lanes < MOST_LANES // 2 and lanes * 8192 < symbols:
         lanes *= 2
     return lanes
 

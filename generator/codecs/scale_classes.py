@@ -16,6 +16,7 @@ from runtime_stub.split import Array
 
 MAX_SYMBOLS = 4095
 MAX_CLASSES = 64
+MAX_SPREAD = 1 << 48  # of the last class; larger ones would overflow 64 bits
 FLAT = 1 << 40  # spread of a prior that is the same everywhere
 RESOLUTIONS = (1, 2, 3, 4, 6)  # classes per octave that are tried
 
@@ -76,6 +77,8 @@ def make_kind(arrays: Sequence[Array], by_bytes: bool, fitted: bool = True) -> K
             best, kind.rows, kind.columns = cost, rows, columns
             resolution = max(row_resolution, column_resolution)
             kind.ratio = round(64 * 2 ** (2 / resolution)) if resolution else 64
+    if (kind.ratio / 64) ** kind.classes > MAX_SPREAD / 2:
+        kind.ratio = 64  # so wide a range that the last prior could not be computed: the same prior for every class
     kind.spread = _spread(kind, magnitudes)
     return kind
 
@@ -87,8 +90,10 @@ def _alphabet(matrices: Sequence[Array]) -> Kind:
         return Kind(0, 1, 0, [matrix.astype("u2") for matrix in matrices])
     low, high = int(values.min()), int(values.max())
     if high - low >= 256:
-        # Beyond a thousandth of the values a table entry would cost more than the escapes.
-        low, high = (int(v) for v in np.quantile(values, (0.0005, 0.9995), method="nearest"))
+        # Table entries far beyond where nearly all values lie would cost more than escapes.
+        inner = [int(v) for v in np.quantile(values, (0.0005, 0.9995), method="nearest")]
+        margin = (inner[1] - inner[0]) // 2 + 1
+        low, high = max(low, inner[0] - margin), min(high, inner[1] + margin)
     if low < 0 < high:
         high = min(max(-low, high), MAX_SYMBOLS // 2)
         low = -high
@@ -158,7 +163,8 @@ def _spread(kind: Kind, magnitudes: Sequence[Array]) -> int:
         scale = (kind.ratio / 64) ** -(row[:, None] + column).astype("f4")
         total += float((magnitude**2 * scale).sum(dtype="f8"))
         weight += magnitude.size
-    return max(1, min(FLAT, round(5 * total / max(weight, 1))))
+    limit = MAX_SPREAD / (kind.ratio / 64) ** kind.classes
+    return max(1, min(FLAT, int(limit / 2), round(5 * total / max(weight, 1))))
 
 
 def _class_arguments(classes: Sequence[Array]) -> list[int]:

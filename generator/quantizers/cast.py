@@ -18,7 +18,9 @@ def passthrough(tensor: Tensor, dtype: torch.dtype) -> Quantized:
     """Store the tensor's bits as they are, to be converted to `dtype` when loaded."""
     if tensor.dtype.itemsize == 16:  # complex128: two float64 per element
         raise InputError("complex128 tensors are not supported; convert to complex64")
-    bits = tensor.view(_INTEGERS[tensor.dtype.itemsize]).numpy()
+    # Signed bytes stay signed: codecs expect small numbers about zero.
+    integers = tensor.dtype if tensor.dtype == torch.int8 else _INTEGERS[tensor.dtype.itemsize]
+    bits = tensor.view(integers).numpy()
     little_endian = bits.astype(bits.dtype.newbyteorder("<"))
     return Quantized("keep", dtype_name(tensor.dtype), dtype_name(dtype), (little_endian,))
 

@@ -1,0 +1,140 @@
+"""Where a checkpoint's bytes go, and which hypotheses about them would save some."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from generator.bench import integer_arrays, order0_bytes
+from generator.checkpoint import load_checkpoint
+from generator.codecs.deflate import Zlib
+from generator.codecs.lzma_raw import Lzma
+from generator.codecs.rans import Rans
+from generator.codecs.rans_coder import choose_lanes
+from generator.codecs.rans_rows import RansRows
+from generator.recipe import Recipe
+from runtime_stub.rans import rans_matrix
+from runtime_stub.split import Array
+
+MOST_SINGULAR = 8192  # rows or columns of a matrix whose singular values are computed
+ENERGY = 0.9
+
+
+@dataclass(frozen=True)
+class TensorAnalysis:
+    """One tensor that is coded as integers. Sizes in bytes, each for this tensor coded alone.
+
+    Attributes:
+        order0: entropy of its histogram.
+        classes: adaptive rANS with row and column classes, without the lanes' overhead.
+        rows: the same after similar rows had their mean subtracted.
+        zlib, lzma: general compressors.
+        layer_delta: order-0 entropy of the difference to the tensor of the same role one layer before; None for the first.
+        row_correlation, column_correlation: of each element with the one below, and to the right.
+        magnitude_correlation: the same below, of absolute values over row and column means: structure that classes miss.
+        rank90: singular values that hold 90 % of the energy, and how many there are; None for other than matrices.
+        duplicate_of: an earlier tensor with the same integers.
+    """
+
+    name: str
+    shape: list[int]
+    elements: int
+    order0: int
+    classes: int
+    rows: int
+    zlib: int
+    lzma: int
+    layer_delta: int | None
+    row_correlation: float
+    column_correlation: float
+    magnitude_correlation: float
+    rank90: tuple[int, int] | None
+    duplicate_of: str | None
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """All tensors of a checkpoint."""
+
+    checkpoint: str
+    tensors: list[TensorAnalysis]
+    tied: list[list[str]]  # names of equal tensors, which are stored once
+    kept: int  # elements of tensors that are not coded as integers
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+def analyze(
+    weights: str | Path,
+    *,
+    recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
+    key: str | None = None,
+    progress: Callable[[str], None] = lambda name: None,
+) -> Analysis:
+    """Measure every tensor; arguments and errors as for `generator.bench.bench`."""
+    arrays = integer_arrays(weights, recipe, key)
+    checkpoint = load_checkpoint(weights, key)
+    last_of_role: dict[str, Array] = {}
+    seen: dict[tuple[tuple[int, ...], bytes], str] = {}
+    tensors = []
+    for name, array in arrays.items():
+        progress(name)
+        role = re.sub(r"\d+", "*", name)
+        first = seen.setdefault((array.shape, array.tobytes()), name)
+        weights_of = checkpoint.tensors[name]
+        tensors.append(_tensor(name, array, last_of_role.get(role), first if first != name else None, weights_of))
+        last_of_role[role] = array
+    tied = [names for names in checkpoint.names.values() if len(names) > 1]
+    return Analysis(str(weights), tensors, tied, checkpoint.elements - sum(array.size for array in arrays.values()))
+
+
+def _tensor(name: str, array: Array, before: Array | None, duplicate_of: str | None, weights: torch.Tensor) -> TensorAnalysis:
+    matrix = rans_matrix(array).astype("f4")
+    delta = None
+    if before is not None and before.shape == array.shape:
+        delta = round(order0_bytes(array.astype("i8") - before.astype("i8")))
+    scale = np.abs(matrix)
+    scale = scale * scale.mean() / np.maximum(np.outer(scale.mean(1), scale.mean(0)), 1e-9)
+    lanes = 4 * choose_lanes(array.size)
+    return TensorAnalysis(
+        name,
+        list(array.shape),
+        array.size,
+        round(order0_bytes(array)),
+        len(Rans().encode([array]).data) - lanes,
+        len(RansRows().encode([array]).data) - lanes,
+        len(Zlib().encode([array]).data),
+        len(Lzma(lc=0, lp=0, pb=0).encode([array]).data),
+        delta,
+        _correlation(matrix[1:], matrix[:-1]),
+        _correlation(matrix[:, 1:], matrix[:, :-1]),
+        _correlation(scale[1:], scale[:-1]),
+        _rank(weights),
+        duplicate_of,
+    )
+
+
+def _correlation(left: Array, right: Array) -> float:
+    """Pearson's; 0 where it is undefined."""
+    if left.size < 2 or not left.std() or not right.std():
+        return 0.0
+    return float(np.corrcoef(left.ravel(), right.ravel())[0, 1])
+
+
+def _rank(weights: torch.Tensor) -> tuple[int, int] | None:
+    """How many singular values hold ENERGY of the sum of squares, and how many there are."""
+    if weights.ndim != 2 or not weights.numel() or max(weights.shape) > MOST_SINGULAR:
+        return None
+    energy = torch.linalg.svdvals(weights.float()).double().square()
+    if not energy.sum() > 0:
+        return 0, len(energy)
+    share = energy.cumsum(0) / energy.sum()
+    return int((share < ENERGY).sum()) + 1, len(energy)

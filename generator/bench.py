@@ -1,0 +1,181 @@
+"""The same arrays through every codec at hand: size, speed, memory."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from generator.checkpoint import load_checkpoint
+from generator.codecs import Codec
+from generator.codecs.arranged import Arranged
+from generator.codecs.brotli_raw import Brotli
+from generator.codecs.deflate import Zlib
+from generator.codecs.lzma_raw import Lzma
+from generator.codecs.rans import Rans
+from generator.codecs.rans_rows import RansRows
+from generator.codecs.store import Store
+from generator.codecs.ternary import Base3, Bitmask, is_ternary
+from generator.codecs.zstd import Zstd
+from generator.encode import as_recipe
+from generator.errors import CheckError, InputError
+from generator.external import external_runs
+from generator.recipe import Recipe
+from runtime_stub.registry import DECODERS
+from runtime_stub.split import Array
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One codec on all arrays.
+
+    Attributes:
+        codec: its name and what sets it apart.
+        bytes: coded size, all streams and what the decoder needs beside them.
+        bits_per_weight: of the arrays' elements.
+        to_bound: bytes over the order-0 bound.
+        encode_seconds, decode_seconds: processor time of one run in one thread (elapsed time for outside programs).
+        peak_bytes: the most memory that Python and numpy held while decoding, the result included; None where unknown.
+    """
+
+    codec: str
+    bytes: int
+    bits_per_weight: float
+    to_bound: float
+    encode_seconds: float
+    decode_seconds: float
+    peak_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """All measurements of one checkpoint."""
+
+    checkpoint: str
+    arrays: int
+    elements: int
+    raw_bytes: int
+    order0_bytes: int
+    measurements: list[Measurement]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+def bench(
+    weights: str | Path,
+    *,
+    recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
+    key: str | None = None,
+    external: bool = True,
+    progress: Callable[[str], None] = lambda name: None,
+) -> Bench:
+    """Code the integers that a checkpoint is quantized to with every codec.
+
+    Args:
+        weights: a checkpoint file. Integer tensors are taken as they are, others as the recipe quantizes them.
+        recipe: a Recipe, its table, or the path of a TOML file; None for the default recipe.
+        key: where in a nested checkpoint the state dict is.
+        external: also run lrzip and zpaq, where they are installed.
+        progress: told the name of each codec before it runs.
+
+    Raises:
+        InputError: the checkpoint or the recipe is unusable, or no tensor is quantized to integers.
+        CheckError: a codec did not give back what went in.
+    """
+    arrays = integer_arrays(weights, recipe, key)
+    elements = sum(array.size for array in arrays.values())
+    bound = sum(order0_bytes(array) for array in arrays.values())
+    measurements = []
+    for name, codec in _codecs(list(arrays.values())):
+        progress(name)
+        measurements.append(_measure(name, codec, list(arrays.values()), bound))
+    if external:
+        for run in external_runs(arrays, progress):
+            bits = 8 * run.bytes / elements
+            measurements.append(
+                Measurement(run.name, run.bytes, bits, run.bytes / bound, run.encode_seconds, run.decode_seconds, None)
+            )
+    raw = sum(array.nbytes for array in arrays.values())
+    return Bench(str(weights), len(arrays), elements, raw, round(bound), sorted(measurements, key=lambda m: m.bytes))
+
+
+def integer_arrays(
+    weights: str | Path, recipe: Recipe | Mapping[str, Any] | str | Path | None, key: str | None
+) -> dict[str, Array]:
+    """Tensor name → its symbols, for every tensor that is integer or that the recipe quantizes to integers."""
+    checkpoint = load_checkpoint(weights, key)
+    choices = as_recipe(recipe).choose(checkpoint.tensors, checkpoint.names)
+    arrays = {}
+    for name, tensor in checkpoint.tensors.items():
+        quantized = choices[name].quantizer.quantize(name, tensor)
+        symbols = quantized.arrays[0]
+        if (
+            tensor.numel()
+            and symbols.dtype.kind in "iu"
+            and (quantized.dequantizer != "keep" or not tensor.is_floating_point())
+        ):
+            arrays[name] = symbols
+    if not arrays:
+        raise InputError(f"checkpoint {weights} holds no integers, and the recipe quantizes nothing to integers")
+    return arrays
+
+
+def order0_bytes(array: Array) -> float:
+    """The order-0 bound: the entropy of the array's own histogram."""
+    _, counts = np.unique(array, return_counts=True)
+    return float(-(counts * np.log2(counts / counts.sum())).sum() / 8) if array.size else 0.0
+
+
+def _codecs(arrays: Sequence[Array]) -> Iterator[tuple[str, Codec]]:
+    yield "store (bit packing)", Store()
+    if all(map(is_ternary, arrays)):
+        yield "base3", Base3()
+        yield "bitmask", Bitmask()
+    yield "zlib", Zlib()
+    yield "lzma", Lzma()
+    yield "lzma, transposed", Arranged(transpose=True)
+    yield "lzma, shuffled", Arranged(transpose=False, shuffle=True)
+    yield "lzma, transposed, rows by norm", Arranged(transpose=True, order="norm")
+    yield "lzma, transposed, rows by similarity", Arranged(transpose=True, order="similarity")
+    if importlib.util.find_spec("zstandard"):
+        yield "zstd", Zstd()
+    if importlib.util.find_spec("brotli"):
+        yield "brotli", Brotli()
+    yield "rans, order 0", Rans(model="order0")
+    yield "rans, scale classes", Rans()
+    yield "rans_rows", RansRows()
+
+
+def _measure(name: str, codec: Codec, arrays: Sequence[Array], bound: float) -> Measurement:
+    """Streams as `golfpack build` makes them: arrays of one dtype together, or all."""
+    groups: dict[str, list[Array]] = {}
+    for array in arrays:
+        groups.setdefault("" if codec.mixes_dtypes else array.dtype.str, []).append(array)
+    size, encode, decode, peak = 0, 0.0, 0.0, 0
+    for group in groups.values():
+        start = time.process_time()
+        encoded = codec.encode(group)
+        encode += time.process_time() - start
+        size += len(encoded.data)
+        specs = [(array.dtype.str, list(array.shape)) for array in group]
+        start = time.process_time()
+        decoded = DECODERS[codec.id](encoded.data, specs, *encoded.options)
+        decode += time.process_time() - start
+        if any(left.tobytes() != right.tobytes() for left, right in zip(decoded, group, strict=True)):
+            raise CheckError(f"codec {name} does not give back what went in; please report this bug")
+        del decoded
+        tracemalloc.start()
+        decoded = DECODERS[codec.id](encoded.data, specs, *encoded.options)
+        peak = max(peak, tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        del decoded
+    elements = sum(array.size for array in arrays)
+    return Measurement(name, size, 8 * size / elements, size / bound, encode, decode, peak)

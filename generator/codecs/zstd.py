@@ -1,0 +1,39 @@
+"""Zstandard (RFC 8878); needs the module zstandard to build and to run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from pydantic import Field
+
+from generator.codecs.base import Codec, Encoded, joined
+from generator.errors import InputError
+from runtime_stub.split import Array
+
+
+class Zstd(Codec):
+    """One frame without checksum, dictionary id or content size; long-distance matching over the whole stream."""
+
+    id: ClassVar[str] = "zstd"
+    requires: ClassVar[tuple[str, ...]] = ("zstandard",)
+    level: int = Field(default=22, ge=1, le=22)
+
+    def encode(self, arrays: Sequence[Array]) -> Encoded:
+        try:
+            import zstandard
+        except ModuleNotFoundError as error:
+            raise InputError("codec zstd needs the module zstandard; install golfpack[codecs]") from error
+        data = joined(arrays)
+        # 2^27 is the largest window that decoders accept without being told.
+        window = min(27, max(10, len(data).bit_length()))
+        parameters = zstandard.ZstdCompressionParameters.from_level(
+            self.level,
+            source_size=len(data),
+            window_log=window,
+            enable_ldm=True,
+            write_checksum=False,
+            write_content_size=False,
+            write_dict_id=False,
+        )
+        return Encoded(zstandard.ZstdCompressor(compression_params=parameters).compress(data))

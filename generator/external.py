@@ -1,0 +1,105 @@
+"""lrzip and zpaq in the manner of PR #1855 of the challenge: tensors of one role together, transposed, rows sorted or not."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from generator.codecs.arranged import row_order
+from generator.codecs.lzma_raw import compress_raw
+from generator.errors import CheckError
+from runtime_stub.rans import rans_matrix
+from runtime_stub.split import Array
+
+
+@dataclass(frozen=True)
+class ExternalRun:
+    """What a program made of all arrays; the permutations of sorted rows count, coded with LZMA."""
+
+    name: str
+    bytes: int
+    encode_seconds: float
+    decode_seconds: float
+
+
+@dataclass(frozen=True)
+class _Program:
+    name: str
+    encode: tuple[str, ...]
+    decode: tuple[str, ...]
+
+
+PROGRAMS = (
+    _Program(
+        "lrzip -z -L 9",
+        ("lrzip", "-q", "-z", "-L", "9", "-o", "packed.lrz", "raw"),
+        ("lrzip", "-q", "-d", "-o", "out", "packed.lrz"),
+    ),
+    _Program(
+        "zpaq -m5", ("zpaq", "a", "packed.zpaq", "raw", "-m5", "-t1"), ("zpaq", "x", "packed.zpaq", "raw", "-to", "out", "-t1")
+    ),
+)
+
+
+def external_runs(arrays: Mapping[str, Array], progress: Callable[[str], None]) -> Iterator[ExternalRun]:
+    """Run what is on the PATH; for each program a run without sorting, and one with sorting where that makes a role smaller."""
+    groups: dict[tuple[str, str], list[Array]] = {}
+    for name, array in arrays.items():
+        groups.setdefault((re.sub(r"\d+", "*", name), array.dtype.str), []).append(array)
+    for program in PROGRAMS:
+        if not shutil.which(program.encode[0]):
+            continue
+        progress(f"{program.name}, grouped")
+        plain = [_compress(program, _grouped(group)) for group in groups.values()]
+        yield _sum(f"{program.name}, grouped", plain)
+        progress(f"{program.name}, grouped and sorted")
+        best = []
+        for group, unsorted in zip(groups.values(), plain, strict=True):
+            orders = [row_order(rans_matrix(array), "similarity") for array in group]
+            permutations = compress_raw(b"".join(order.astype("<u2").tobytes() for order in orders), 0, 1, 1)
+            size, encode, decode = _compress(program, _grouped(group, orders))
+            best.append(min(unsorted, (size + len(permutations), encode, decode)))
+        yield _sum(f"{program.name}, grouped and sorted", best)
+
+
+def _grouped(group: list[Array], orders: list[Array] | None = None) -> bytes:
+    matrices = [rans_matrix(array) for array in group]
+    if orders is not None:
+        matrices = [matrix[order] for matrix, order in zip(matrices, orders, strict=True)]
+    return b"".join(np.ascontiguousarray(matrix.T).tobytes() for matrix in matrices)
+
+
+def _compress(program: _Program, data: bytes) -> tuple[int, float, float]:
+    with tempfile.TemporaryDirectory(prefix="golfpack-bench-") as folder:
+        Path(folder, "raw").write_bytes(data)
+        start = time.perf_counter()
+        _run(program.encode, folder)
+        middle = time.perf_counter()
+        _run(program.decode, folder)
+        end = time.perf_counter()
+        packed = next(path for path in Path(folder).iterdir() if path.name.startswith("packed"))
+        out = Path(folder, "out")
+        out = out / "raw" if out.is_dir() else out
+        if out.read_bytes() != data:
+            raise CheckError(f"{program.name} does not give back what went in")
+        return packed.stat().st_size, middle - start, end - middle
+
+
+def _run(command: tuple[str, ...], folder: str) -> None:
+    completed = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if completed.returncode:
+        lines = (completed.stderr or completed.stdout).strip().splitlines()
+        raise CheckError(f"{command[0]} fails: {lines[-1] if lines else completed.returncode}")
+
+
+def _sum(name: str, runs: list[tuple[int, float, float]]) -> ExternalRun:
+    sizes, encode, decode = zip(*runs, strict=True)
+    return ExternalRun(name, sum(sizes), sum(encode), sum(decode))

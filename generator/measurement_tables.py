@@ -1,0 +1,71 @@
+"""What `golfpack bench` and `golfpack analyze` print."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from generator.analysis import Analysis, TensorAnalysis
+from generator.bench import Bench
+
+
+def print_bench(console: Console, result: Bench) -> None:
+    """Every codec, the smallest first."""
+    bound = f"order-0 bound {result.order0_bytes:,} bytes"
+    title = f"{result.checkpoint}: {result.arrays} tensors, {result.elements:,} integers, {bound}"
+    console.print(title, highlight=False, soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("codec", overflow="fold", min_width=20)
+    for column in ("bytes", "bits/weight", "to bound", "encode s", "decode s", "peak MB"):
+        table.add_column(column, justify="right")
+    for m in result.measurements:
+        table.add_row(
+            m.codec,
+            f"{m.bytes:,}",
+            f"{m.bits_per_weight:.4f}",
+            f"{m.to_bound:.4f}",
+            f"{m.encode_seconds:.2f}",
+            f"{m.decode_seconds:.2f}",
+            f"{m.peak_bytes / 1e6:.1f}" if m.peak_bytes is not None else "–",
+        )
+    console.print(table)
+    console.print("seconds: one thread of this process; lrzip and zpaq: elapsed, all threads", highlight=False)
+
+
+def print_analysis(console: Console, result: Analysis) -> None:
+    """Sizes, then hypotheses, one row for each tensor."""
+    sizes = Table(title=f"{result.checkpoint}: bytes, each tensor coded alone", box=box.SIMPLE_HEAD, title_justify="left")
+    sizes.add_column("tensor", overflow="fold", min_width=16)
+    for column in ("shape", "order 0", "classes", "rows", "lzma", "zlib"):
+        sizes.add_column(column, justify="right")
+    for t in result.tensors:
+        coded = (t.order0, t.classes, t.rows, t.lzma, t.zlib)
+        sizes.add_row(t.name, "×".join(map(str, t.shape)), *(f"{size:,}" for size in coded))
+    sizes.add_section()
+    totals = [sum(getattr(t, name) for t in result.tensors) for name in ("order0", "classes", "rows", "lzma", "zlib")]
+    sizes.add_row("total", "", *(f"{total:,}" for total in totals), style="bold")
+    console.print(sizes)
+    structure = Table(title="structure that could save bytes", box=box.SIMPLE_HEAD, title_justify="left")
+    structure.add_column("tensor", overflow="fold", min_width=16)
+    for column in ("layer delta", "corr. below", "corr. right", "corr. |·|", "90 % rank", "equals"):
+        structure.add_column(column, justify="right", overflow="fold")
+    for t in result.tensors:
+        structure.add_row(
+            t.name,
+            _layer_delta(t),
+            f"{t.row_correlation:+.3f}",
+            f"{t.column_correlation:+.3f}",
+            f"{t.magnitude_correlation:+.3f}",
+            f"{t.rank90[0]}/{t.rank90[1]}" if t.rank90 else "–",
+            t.duplicate_of or "",
+        )
+    console.print(structure)
+    for names in result.tied:
+        console.print(f"stored once: {' = '.join(names)}", highlight=False, soft_wrap=True)
+    console.print(f"{result.kept:,} elements are not coded as integers", highlight=False)
+
+
+def _layer_delta(tensor: TensorAnalysis) -> str:
+    """The order-0 size of the difference to the layer before, relative to the tensor's own."""
+    return f"{tensor.layer_delta / max(tensor.order0, 1) - 1:+.1%}" if tensor.layer_delta is not None else "–"

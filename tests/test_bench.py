@@ -1,0 +1,111 @@
+"""golfpack bench and golfpack analyze."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import generator
+from generator.errors import CheckError, InputError
+
+FAKE_LRZIP = """#!{python}
+import sys, zlib
+arguments = sys.argv[1:]
+output, source = arguments[arguments.index("-o") + 1], arguments[-1]
+data = open(source, "rb").read()
+data = zlib.decompress(data) if "-d" in arguments else zlib.compress(data)
+open(output, "wb").write({damage})
+"""
+
+
+@pytest.fixture
+def layers(tmp_path: Path) -> Path:
+    """Two layers of one role, a copy of the first, a tied name, and a gain."""
+    torch.manual_seed(0)
+    first = torch.randn(64, 96) * 2 ** torch.randn(96)
+    path = tmp_path / "layers.safetensors"
+    save_file({"blocks.0.w": first, "blocks.1.w": torch.randn(64, 96), "other": 2 * first, "gain": torch.ones(9)}, path)
+    return path
+
+
+def test_bench_lists_every_codec_from_small_to_large(golfpack, layers: Path) -> None:
+    result = json.loads(golfpack("bench", layers, "--no-external", "--json").out)
+    names = [m["codec"] for m in result["measurements"]]
+    assert {"rans, scale classes", "rans, order 0", "lzma", "zlib", "store (bit packing)", "zstd", "brotli"} <= set(names)
+    sizes = [m["bytes"] for m in result["measurements"]]
+    assert sizes == sorted(sizes)
+    assert result["elements"] == 3 * 64 * 96
+    for m in result["measurements"]:
+        assert m["to_bound"] == pytest.approx(m["bytes"] / result["order0_bytes"], rel=1e-3)
+        assert m["bits_per_weight"] == pytest.approx(8 * m["bytes"] / result["elements"])
+        assert m["peak_bytes"] >= result["raw_bytes"]
+
+
+def test_bench_prints_a_table(golfpack, layers: Path) -> None:
+    out = golfpack("bench", layers, "--no-external").out
+    assert "order-0 bound" in out
+    assert "lzma, transposed" in out
+
+
+def test_bench_takes_integers_as_they_are(golfpack, tmp_path: Path) -> None:
+    symbols = np.random.default_rng(0).integers(-1, 2, (70, 80)).astype(np.int8)
+    np.savez(tmp_path / "symbols.npz", w=symbols)
+    result = generator.bench(tmp_path / "symbols.npz", external=False)
+    assert result.raw_bytes == result.elements == symbols.size
+    assert {"base3", "bitmask"} <= {m.codec for m in result.measurements}
+
+
+def test_bench_without_integers(tmp_path: Path) -> None:
+    save_file({"w": torch.ones(3)}, tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match="quantizes nothing to integers"):
+        generator.bench(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize(("damage", "intact"), [("data", True), ("data[:-1] + b'!' if '-d' in arguments else data", False)])
+def test_bench_runs_programs_on_the_path(
+    layers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str, intact: bool
+) -> None:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    program = folder / "lrzip"
+    program.write_text(FAKE_LRZIP.format(python=sys.executable, damage=damage))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    assert os.access(program, os.X_OK)
+    if not intact:
+        with pytest.raises(CheckError, match="does not give back"):
+            generator.bench(layers)
+        return
+    runs = {m.codec: m.bytes for m in generator.bench(layers).measurements if "lrzip" in m.codec}
+    assert set(runs) == {"lrzip -z -L 9, grouped", "lrzip -z -L 9, grouped and sorted"}
+    assert runs["lrzip -z -L 9, grouped and sorted"] <= runs["lrzip -z -L 9, grouped"]
+
+
+def test_analyze(golfpack, layers: Path) -> None:
+    result = json.loads(golfpack("analyze", layers, "--json").out)
+    first, second, other = result["tensors"]
+    assert first["name"] == "blocks.0.w"
+    assert first["classes"] < 0.98 * first["order0"]  # columns differ
+    assert second["classes"] > 0.99 * second["order0"]
+    assert first["layer_delta"] is None
+    assert second["layer_delta"] > second["order0"]  # unrelated layers
+    assert other["duplicate_of"] == "blocks.0.w"  # twice as large: the same symbols
+    assert first["rank90"][0] < second["rank90"][0] <= second["rank90"][1] == 64
+    assert result["kept"] == 9
+
+
+def test_analyze_finds_tied_tensors_and_correlation(golfpack, tmp_path: Path) -> None:
+    smooth = torch.linspace(-1, 1, 80)[:, None] * torch.ones(70) + 0.01 * torch.randn(80, 70)
+    torch.save({"a": smooth, "b": smooth}, tmp_path / "tied.pt")
+    result = json.loads(golfpack("analyze", tmp_path / "tied.pt", "--json").out)
+    assert result["tied"] == [["a", "b"]]
+    printed = golfpack("analyze", tmp_path / "tied.pt").out
+    assert "stored once: a = b" in printed
+    assert "structure that could save bytes" in printed
