@@ -13,7 +13,7 @@ import torch
 import generator
 
 SCRIPT = """
-import hashlib, json, os, resource, torch, lzma
+import hashlib, json, os, torch, lzma
 import torch.distributed as dist
 from runtime_stub import load_state_dict
 decoded = []
@@ -25,9 +25,10 @@ lzma.LZMADecompressor = counting
 rank = int(os.environ.get("RANK", 0))
 if os.environ["GROUP"] == "1":
     dist.init_process_group("gloo")
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak_memory(): return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
+before = peak_memory()
 state_dict = load_state_dict()
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+peak = peak_memory() - before
 digest = {
     name: [str(t.dtype), list(t.shape), hashlib.sha256(t.reshape(-1).view(torch.uint8).numpy().tobytes()).hexdigest()]
     for name, t in state_dict.items()

@@ -16,7 +16,7 @@ import torch
 from helpers import run_python
 from hypothesis import given
 from hypothesis import strategies as st
-from test_artifact_runs import TORCH_DOUBLE, expected_output
+from test_artifact_runs import PYTHONS, TORCH_DOUBLE, expected_output
 
 import generator
 from generator.carriers import REGISTRY, Parts
@@ -197,6 +197,15 @@ def test_code_alone(tmp_path: Path, carrier: str, coder: str) -> None:
         assert inspection.coder == coder
         assert sum(part.bytes for part in inspection.parts) == path.stat().st_size
         assert run_python(sys.executable, path, "x", cwd=Path("/")) == "naïve ['x'] out.py\n"
+
+
+@pytest.mark.parametrize("version", PYTHONS)
+def test_code_runs_on_other_pythons(tmp_path: Path, version: str) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import sys\nprint('naïve', sys.argv[1:], __file__.rpartition('/')[2])\n")
+    for carrier, coder in (("base85", "lzma"), ("latin1", "mix"), ("latin1", "zlib"), ("zip", "lzma"), ("zip", "mix")):
+        generator.wrap(script, tmp_path / "out.py", carrier=carrier, coder=coder)
+        assert run_python(PYTHONS[version], tmp_path / "out.py", "x", cwd=Path("/")) == "naïve ['x'] out.py\n"
 
 
 @pytest.mark.parametrize("carrier", [name for name in CARRIERS if not REGISTRY[name].needs_payload])

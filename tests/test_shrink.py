@@ -86,6 +86,14 @@ MORE = {
                 self.x, self.y = 1, 2
         print(sorted(vars(Point()).items()), [k for k in vars(Options) if not k.startswith("_")])
     """,
+    "private names": """
+        class Vault:
+            def __init__(self, __secret):
+                self.__secret = __secret
+            def get(self):
+                return self.__secret
+        print(Vault(3).get(), Vault(4)._Vault__secret, getattr(Vault(5), "_Vault__secret"))
+    """,
     "vars without argument": "def f():\n    amount = 3\n    return sorted(vars())\nprint(f())",
     "vars of one's own": "def vars(x):\n    return x + 1\nprint(vars(2))",
     "star imports": "from math import *\nvalue = 3\nprint(floor(2.5) + value)",

@@ -246,10 +246,17 @@ def _names_that_must_survive(tree: ast.Module) -> set[str]:
     definitions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]
     if identifiers(tree) & READS_NAMES or _reads_dunder_name(tree):
         return {node.name for node in definitions}
+    spelled = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    spelled |= identifiers(tree)
     return {
         node.name
         for node in definitions
-        if isinstance(node, ast.ClassDef) and (node.decorator_list or any(_shows_its_name(base) for base in node.bases))
+        if isinstance(node, ast.ClassDef)
+        and (
+            node.decorator_list
+            or any(_shows_its_name(base) for base in node.bases)
+            or any(name.startswith(f"_{node.name.lstrip('_')}__") for name in spelled)  # a private name, spelled out
+        )
     }
 
 
