@@ -9,6 +9,7 @@ from torch import Tensor
 
 from generator.errors import InputError
 from generator.quantizers.base import Quantized, Quantizer, dtype_name
+from generator.statistics import TensorStatistics
 
 # Elements travel as integers of their size; the loader reinterprets them.
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -18,9 +19,13 @@ def passthrough(tensor: Tensor, dtype: torch.dtype) -> Quantized:
     """Store the tensor's bits as they are, to be converted to `dtype` when loaded."""
     if tensor.dtype.itemsize == 16:  # complex128: two float64 per element
         raise InputError("complex128 tensors are not supported; convert to complex64")
-    bits = tensor.view(_INTEGERS[tensor.dtype.itemsize]).numpy()
+    bits = tensor.cpu().view(_INTEGERS[tensor.dtype.itemsize]).numpy()
     little_endian = bits.astype(bits.dtype.newbyteorder("<"))
     return Quantized("keep", dtype_name(tensor.dtype), dtype_name(dtype), (little_endian,))
+
+
+def _masked(tensor: Tensor, mask: Tensor | None) -> Tensor:
+    return tensor if mask is None else torch.where(mask, tensor, 0)
 
 
 class Keep(Quantizer):
@@ -28,8 +33,10 @@ class Keep(Quantizer):
 
     id: ClassVar[str] = "keep"
 
-    def quantize(self, name: str, tensor: Tensor) -> Quantized:
-        return passthrough(tensor, tensor.dtype)
+    def quantize(
+        self, name: str, tensor: Tensor, statistics: TensorStatistics | None = None, mask: Tensor | None = None
+    ) -> Quantized:
+        return passthrough(_masked(tensor, mask), tensor.dtype)
 
 
 class Cast(Quantizer):
@@ -37,7 +44,10 @@ class Cast(Quantizer):
 
     target: ClassVar[torch.dtype]
 
-    def quantize(self, name: str, tensor: Tensor) -> Quantized:
+    def quantize(
+        self, name: str, tensor: Tensor, statistics: TensorStatistics | None = None, mask: Tensor | None = None
+    ) -> Quantized:
+        tensor = _masked(tensor, mask)
         if not tensor.is_floating_point() or tensor.dtype.itemsize <= self.target.itemsize:
             return passthrough(tensor, tensor.dtype)
         values = tensor.to(self.target)
