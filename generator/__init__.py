@@ -8,12 +8,14 @@ True
 
 from generator.analysis import Analysis, analyze
 from generator.bench import Bench, bench
-from generator.building import BUDGET, BudgetError, build, encode, wrap
+from generator.building import BUDGET, BudgetError, build, encode, fit, wrap
+from generator.calibration import calibrate, language_model_loss
 from generator.encode import encode_state_dict
 from generator.errors import CheckError, GolfpackError, InputError
 from generator.inspection import Inspection, inspect
 from generator.payload import decode_payload
 from generator.recipe import Recipe, load_recipe
+from generator.statistics import Statistics, load_statistics
 from generator.unpacking import Unpacked, unpack
 from generator.verification import Verification, verify
 from generator.version import __version__
@@ -28,17 +30,22 @@ __all__ = [
     "InputError",
     "Inspection",
     "Recipe",
+    "Statistics",
     "Unpacked",
     "Verification",
     "__version__",
     "analyze",
     "bench",
     "build",
+    "calibrate",
     "decode_payload",
     "encode",
     "encode_state_dict",
+    "fit",
     "inspect",
+    "language_model_loss",
     "load_recipe",
+    "load_statistics",
     "unpack",
     "verify",
     "wrap",

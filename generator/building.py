@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from generator.artifact import read_artifact
 from generator.carriers import Written
@@ -13,12 +15,15 @@ from generator.checkpoint import Checkpoint, from_state_dict, load_checkpoint
 from generator.emit import Options, emit
 from generator.encode import as_recipe, encode_checkpoint
 from generator.errors import CheckError
-from generator.files import check_writable, write_artifact
+from generator.files import check_writable, write_artifact, write_atomically
+from generator.fitting import Fit, Point, points_json, read_table, search_recipe
 from generator.inspection import Inspection, inspect_artifact
-from generator.recipe import Recipe
+from generator.quantize import as_statistics
+from generator.recipe import Recipe, make_recipe
 from generator.source.bundle import collect_bundle
 from generator.source.script import Script, read_script
 from generator.source.shrink import Shrinking
+from generator.statistics import Statistics
 
 BUDGET = 16_000_000  # bytes; the cap of the Parameter Golf challenge, code and weights together
 
@@ -37,6 +42,7 @@ def build(
     output: str | Path,
     *,
     recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
+    stats: Statistics | str | Path | None = None,
     key: str | None = None,
     carrier: str = "base85",
     budget: int | None = BUDGET,
@@ -49,7 +55,9 @@ def build(
         script: Python source that calls `runtime_stub.load_state_dict()`.
         weights: a checkpoint file, or a state dict in memory.
         output: the file to write; replaced only when everything has worked.
-        recipe: a Recipe, its table, or the path of a TOML file; None for the default recipe.
+        recipe: a Recipe, its table, or the path of a TOML file; None for the default recipe, or with statistics for
+            `waterfill` wherever they tell of a tensor.
+        stats: calibration statistics, or their file, for quantizers that use them.
         key: where in a nested checkpoint the state dict is.
         carrier: name in `generator.carriers.REGISTRY`, or "auto" for the smallest.
         budget: bytes that the file may have; None for no limit.
@@ -67,7 +75,8 @@ def build(
     parsed = read_script(script)
     options = packing_options(parsed, carrier=carrier, header=header, **packing)
     checkpoint = _checkpoint(weights, key)
-    payload = encode_checkpoint(checkpoint, as_recipe(recipe))
+    statistics = as_statistics(stats)
+    payload = encode_checkpoint(checkpoint, as_recipe(recipe, statistics), statistics)
     return _finish_emitted(parsed, payload, options, Path(output), budget)
 
 
@@ -136,12 +145,79 @@ def encode(
     output: str | Path,
     *,
     recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
+    stats: Statistics | str | Path | None = None,
     key: str | None = None,
 ) -> Inspection:
     """Write the payload alone, for running the unpacked script with GOLFPACK_PAYLOAD; arguments as for `build`."""
     check_writable(output)
-    payload = encode_checkpoint(_checkpoint(weights, key), as_recipe(recipe))
+    statistics = as_statistics(stats)
+    payload = encode_checkpoint(_checkpoint(weights, key), as_recipe(recipe, statistics), statistics)
     return _finish(Written(payload), Path(output), None)
+
+
+def fit(
+    script: str | Path,
+    weights: str | Path | Mapping[str, Any],
+    output: str | Path,
+    *,
+    stats: Statistics | str | Path | None = None,
+    recipes: Sequence[Mapping[str, Any] | str | Path] | None = None,
+    key: str | None = None,
+    carrier: str = "base85",
+    budget: int = BUDGET,
+    header: bool = True,
+    evaluate: Callable[[dict[str, Tensor]], Any] | None = None,
+    points: str | Path | None = None,
+    report: Callable[[str, str, Point], None] | None = None,
+    **packing: Any,
+) -> tuple[Inspection, list[Fit]]:
+    """Build the largest artifact within a budget by searching the knob that each recipe marks; see `generator.fitting`.
+
+    Args:
+        script, weights, output, stats, key, carrier, budget, header, packing: as for `build`.
+        recipes: tables or TOML files, each with its knob marked; None, with statistics, for `waterfill` wherever they tell
+            of a tensor.
+        evaluate: metric of a state dict (less is better), asked at each point; it chooses among several recipes, of which
+            the first is taken otherwise.
+        points: JSON file for all points.
+        report: called with recipe, knob and point after each evaluation.
+
+    Returns:
+        What the written file holds, and the search of each recipe.
+
+    Raises:
+        InputError: an input is unusable, or the output can't be written.
+        CheckError: no value of a knob fits the budget.
+    """
+    for path in (output, points):
+        if path is not None:
+            check_writable(path)
+    parsed = read_script(script)
+    options = packing_options(parsed, carrier=carrier, header=header, **packing)
+    checkpoint = _checkpoint(weights, key)
+    statistics = as_statistics(stats)
+    stem = Path(output).stem
+    fits = []
+    chosen: list[Mapping[str, Any] | str | Path | None] = [*recipes] if recipes else [None]
+    for recipe in chosen:
+        table, source = read_table(recipe, statistics)
+        fits.append(
+            search_recipe(
+                checkpoint,
+                table,
+                source,
+                statistics=statistics,
+                budget=budget,
+                size=lambda payload: emit(parsed, payload, options, stem).written.size,
+                evaluate=evaluate,
+                report=report,
+            )
+        )
+    if points is not None:
+        write_atomically(points, points_json(fits, budget).encode())
+    best = min(fits, key=lambda one: one.metric) if evaluate is not None else fits[0]
+    payload = encode_checkpoint(checkpoint, make_recipe(best.table, best.recipe), statistics)
+    return _finish_emitted(parsed, payload, options, Path(output), budget), fits
 
 
 def _checkpoint(weights: str | Path | Mapping[str, Any], key: str | None) -> Checkpoint:

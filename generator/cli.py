@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import generator
-from generator import carriers
+from generator import carriers, cli_statistics
 from generator.building import BUDGET, BudgetError
 from generator.errors import GolfpackError
 from generator.measurement_tables import print_analysis, print_bench
@@ -45,6 +45,7 @@ OutputOption = Annotated[Path, typer.Option("--output", "-o", help="File to writ
 WeightsOption = Annotated[Path, typer.Option("--weights", "-w", help="Checkpoint: .safetensors, .pt, .pth or .npz.")]
 KeyOption = Annotated[str | None, typer.Option(help="Where in a nested checkpoint the state dict is, for instance model.")]
 RecipeOption = Annotated[Path | None, typer.Option("--recipe", "-r", help="TOML recipe; without it, the default one.")]
+StatsOption = Annotated[Path | None, typer.Option("--stats", "-s", help="Statistics of golfpack calibrate.")]
 CarrierOption = Annotated[CarrierName, typer.Option(help="How payload and code become one file.")]
 AllowOption = Annotated[str, typer.Option(help="Carriers that auto may choose, separated by commas.")]
 CoderOption = Annotated[CoderName, typer.Option(help="Compression of the code; mix is the smallest, and slow to start.")]
@@ -92,6 +93,7 @@ def build(
     weights: WeightsOption,
     output: OutputOption,
     recipe: RecipeOption = None,
+    stats: StatsOption = None,
     key: KeyOption = None,
     carrier: CarrierOption = DEFAULT_CARRIER,
     allow: AllowOption = DEFAULT_ALLOW,
@@ -113,6 +115,7 @@ def build(
             weights,
             output,
             recipe=recipe,
+            stats=stats,
             key=key,
             carrier=carrier.value,
             budget=budget,
@@ -169,12 +172,13 @@ def encode(
     weights: Annotated[Path, typer.Argument(metavar="CKPT", help="Checkpoint: .safetensors, .pt, .pth or .npz.")],
     output: OutputOption,
     recipe: RecipeOption = None,
+    stats: StatsOption = None,
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the payload alone, to run the unpacked script with GOLFPACK_PAYLOAD=FILE."""
     with errors.status("quantizing and coding …"):
-        inspection = generator.encode(weights, output, recipe=recipe, key=key)
+        inspection = generator.encode(weights, output, recipe=recipe, stats=stats, key=key)
     _show(inspection, None, as_json)
 
 
@@ -278,6 +282,10 @@ def analyze(
         _print_json(result.to_json())
         return
     print_analysis(console, result)
+
+
+app.command()(cli_statistics.calibrate)
+app.command()(cli_statistics.fit)
 
 
 def _show(inspection: generator.Inspection, budget: int | None, as_json: bool) -> None:

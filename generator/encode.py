@@ -13,12 +13,13 @@ from torch import Tensor
 
 from generator.checkpoint import Checkpoint, from_state_dict
 from generator.codecs import Auto, Codec
-from generator.errors import InputError
 from generator.payload import StoredTensor, Stream, check_decodes_to, write_payload
+from generator.quantize import Cache, as_statistics, quantize_checkpoint, statistics_recipe
 from generator.quantizers import Quantized
 from generator.recipe import Recipe, load_recipe, make_recipe
 from generator.source.compress import compress_code
 from generator.source.loader import render_loader
+from generator.statistics import Statistics
 from runtime_stub.split import Array
 
 AUTO_TRIALS = 2  # plans of `auto` that are coded in full; the smallest payload with its loader is kept
@@ -32,12 +33,18 @@ class _OpenStream:
     arrays: list[Array] = field(default_factory=list)
 
 
-def encode_state_dict(state_dict: Mapping[str, Any], recipe: Recipe | Mapping[str, Any] | str | Path | None = None) -> bytes:
+def encode_state_dict(
+    state_dict: Mapping[str, Any],
+    recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
+    stats: Statistics | str | Path | None = None,
+) -> bytes:
     """Quantize and code a state dict in memory.
 
     Args:
         state_dict: name → tensor.
-        recipe: a Recipe, its table, or the path of a TOML file; None for the default recipe.
+        recipe: a Recipe, its table, or the path of a TOML file; None for the default recipe, or with statistics for
+            `waterfill` wherever they tell of a tensor.
+        stats: calibration statistics, or their file, for quantizers that use them.
 
     Returns:
         The payload, which `decode_payload` and the packed script turn into the same tensors, bit for bit.
@@ -45,37 +52,36 @@ def encode_state_dict(state_dict: Mapping[str, Any], recipe: Recipe | Mapping[st
     Raises:
         InputError: a tensor or the recipe is unusable.
     """
-    return encode_checkpoint(from_state_dict(state_dict), as_recipe(recipe))
+    statistics = as_statistics(stats)
+    return encode_checkpoint(from_state_dict(state_dict), as_recipe(recipe, statistics), statistics)
 
 
-def as_recipe(recipe: Recipe | Mapping[str, Any] | str | Path | None) -> Recipe:
+def as_recipe(recipe: Recipe | Mapping[str, Any] | str | Path | None, statistics: Statistics | None = None) -> Recipe:
     """A Recipe from any of the forms that the API takes."""
     if isinstance(recipe, Recipe):
         return recipe
+    if recipe is None and statistics is not None:
+        return make_recipe(statistics_recipe(statistics), "the recipe of the statistics", strict=False)
     return make_recipe(recipe) if isinstance(recipe, Mapping) else load_recipe(recipe)
 
 
-def encode_checkpoint(checkpoint: Checkpoint, recipe: Recipe) -> bytes:
+def encode_checkpoint(checkpoint: Checkpoint, recipe: Recipe, statistics: Statistics | None = None) -> bytes:
     """Quantize and code a checkpoint; the result has been decoded and compared before it is returned."""
-    choices = recipe.choose(checkpoint.tensors, checkpoint.names)
-    quantized = {}
-    for name, tensor in checkpoint.tensors.items():
-        try:
-            quantized[name] = choices[name].quantizer.quantize(name, tensor)
-        except InputError as error:
-            raise InputError(f"{error} ({recipe.source})") from error
-    payload = _code(quantized, {name: choice.codec for name, choice in choices.items()}, checkpoint.names)
+    quantized, codecs = quantize_checkpoint(checkpoint, recipe, statistics)
+    payload = code(quantized, codecs, checkpoint.names, Cache())
     check_decodes_to(payload, {name: q.tensor() for name, q in quantized.items()})
     return payload
 
 
-def _code(quantized: Mapping[str, Quantized], codecs: Mapping[str, Codec], names: Mapping[str, list[str]]) -> bytes:
+def code(
+    quantized: Mapping[str, Quantized], codecs: Mapping[str, Codec], names: Mapping[str, list[str]], cache: Cache
+) -> bytes:
     """The payload with each array coded by its tensor's codec, or by what `auto` finds smallest."""
     arrays = [(name, array) for name, result in quantized.items() for array in result.arrays]
     fixed = [codecs[name] for name, _ in arrays]
     automatic = [number for number, codec in enumerate(fixed) if isinstance(codec, Auto)]
     if not automatic:
-        return _write(quantized, fixed, names)
+        return _write(quantized, fixed, names, cache)
     dequantizers = {result.dequantizer for result in quantized.values()}
     others = {codec.id for codec in fixed if not isinstance(codec, Auto)}
 
@@ -92,7 +98,7 @@ def _code(quantized: Mapping[str, Quantized], codecs: Mapping[str, Codec], names
     for rank in range(min(AUTO_TRIALS, max(map(len, plans.values())))):
         remaining = {auto: iter(ranked[min(rank, len(ranked) - 1)].codecs) for auto, ranked in plans.items()}
         chosen = [next(remaining[codec]) if isinstance(codec, Auto) else codec for codec in fixed]
-        payload = _write(quantized, chosen, names)
+        payload = _write(quantized, chosen, names, cache)
         total = len(payload) + loader_bytes(frozenset(codec.id for codec in chosen))
         if smallest is None or total < smallest[0]:
             smallest = total, payload
@@ -100,7 +106,7 @@ def _code(quantized: Mapping[str, Quantized], codecs: Mapping[str, Codec], names
     return smallest[1]
 
 
-def _write(quantized: Mapping[str, Quantized], codecs: Sequence[Codec], names: Mapping[str, list[str]]) -> bytes:
+def _write(quantized: Mapping[str, Quantized], codecs: Sequence[Codec], names: Mapping[str, list[str]], cache: Cache) -> bytes:
     """Arrays that share a codec share a stream (of one dtype, for most codecs): statistics carry over from tensor to tensor."""
     streams: dict[tuple[Codec, str], _OpenStream] = {}
     numbers: dict[tuple[Codec, str], int] = {}
@@ -115,12 +121,12 @@ def _write(quantized: Mapping[str, Quantized], codecs: Sequence[Codec], names: M
             stream.arrays.append(array)
             sources.append(numbers.setdefault(key, len(numbers)))
         tensors.append(StoredTensor(names[name], result.dequantizer, result.stored, result.dtype, sources))
-    return write_payload(list(_coded(streams.values())), tensors)
+    return write_payload(list(_coded(streams.values(), cache)), tensors)
 
 
-def _coded(streams: Iterable[_OpenStream]) -> Iterable[tuple[Stream, bytes]]:
+def _coded(streams: Iterable[_OpenStream], cache: Cache) -> Iterable[tuple[Stream, bytes]]:
     for stream in streams:
-        encoded = stream.codec.encode(stream.arrays)
+        encoded = cache.encode(stream.codec, stream.arrays)
         specs = [(np.dtype(array.dtype).newbyteorder("<").str, array.shape) for array in stream.arrays]
         yield Stream(stream.codec.id, len(encoded.data), specs, encoded.options), encoded.data
 

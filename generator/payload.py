@@ -239,12 +239,27 @@ def _check_arrays(tensor: StoredTensor, specs: list[tuple[str, tuple[int, ...]]]
     shapes = [shape for _, shape in specs]
     if tensor.dequantizer == "keep":
         fits = len(specs) == 1 and np.dtype(specs[0][0]).itemsize == TORCH_DTYPES[tensor.stored].itemsize
+    elif tensor.stored != "float32" or specs[0][0][1] not in "iu":
+        fits = False
+    elif tensor.dequantizer == "groups":
+        fits = len(specs) == 2 and _is_grouped(*shapes)
     else:
-        fits = (
-            len(specs) == 2
-            and tensor.stored == "float32"
-            and len(shapes[0]) == len(shapes[1])
-            and all(right in (1, left) for left, right in zip(*shapes, strict=True))
-        )
+        factors = {"scale": 1, "grid": 2}[tensor.dequantizer]
+        fits = len(specs) == 1 + factors and all(_broadcasts(shape, shapes[0]) for shape in shapes[1:])
+        # Exponents are bounded by their dtype: 2^(±127/4) of int8, 2^(±32767/4) of int16 (0 or infinity in float32).
+        fits &= tensor.dequantizer != "grid" or all(dtype in ("|i1", "<i2") for dtype, _ in specs[1:])
     if not fits:
         raise InputError(f"the arrays of tensor {name!r} don't fit its dequantizer {tensor.dequantizer!r}")
+
+
+def _broadcasts(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Whether an array of `shape` can be spread over one of `target` without making it larger."""
+    return len(shape) == len(target) and all(size in (1, full) for size, full in zip(shape, target, strict=True))
+
+
+def _is_grouped(symbols: tuple[int, ...], scales: tuple[int, ...]) -> bool:
+    """Whether scales (rows, groups) divide the symbols into rows, and each row into so many parts of equal width."""
+    if len(scales) != 2 or not all(scales) or math.prod(symbols) % scales[0]:
+        return False
+    width = math.prod(symbols) // scales[0]
+    return scales[1] <= max(1, width)

@@ -128,16 +128,25 @@ def load_recipe(path: str | Path | None = None) -> Recipe:
         InputError: the file is missing or not TOML, or it has an unknown key, quantizer, codec or option.
     """
     path = Path(path) if path is not None else None
-    file = path or DEFAULT_RECIPE
+    table = read_recipe_table(path or DEFAULT_RECIPE)
+    return make_recipe(table, source=f"recipe {path}" if path else "the default recipe", strict=path is not None)
+
+
+def read_recipe_table(file: str | Path) -> dict[str, Any]:
+    """The table of a TOML file.
+
+    Raises:
+        InputError: the file is missing or not TOML.
+    """
+    file = Path(file)
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"recipe {file} does not exist") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"recipe {file} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"recipe {file} is not valid TOML: {error}") from error
-    return make_recipe(table, source=f"recipe {path}" if path else "the default recipe", strict=path is not None)
 
 
 def make_recipe(table: Mapping[str, Any], source: str = "the recipe", strict: bool = True) -> Recipe:
@@ -173,6 +182,9 @@ def _make(kind: str, registry: Mapping[str, Callable[..., Made]], spec: str | di
         known = ", ".join(sorted(registry))
         missing = f"unknown {kind} {name!r}" if name is not None else f"{kind} table without an id"
         raise InputError(f"{where}: {missing}; known: {known}")
+    marked = [key for key, value in options.items() if value == "fit" or (isinstance(value, dict) and "fit" in value)]
+    if marked:
+        raise InputError(f"{where}: {kind} {name!r}: {marked[0]!r} is to be fitted; use golfpack fit, or give a number")
     try:
         return registry[name](**options)
     except ValidationError as error:

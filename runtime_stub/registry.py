@@ -7,7 +7,7 @@ from collections.abc import Callable
 from runtime_stub.arranged import decode_arranged
 from runtime_stub.brotli_raw import decode_brotli
 from runtime_stub.deflate import decode_zlib
-from runtime_stub.dequantize import keep, scale
+from runtime_stub.dequantize import grid, groups, keep, scale
 from runtime_stub.lzma_raw import decode_lzma
 from runtime_stub.rans import decode_rans
 from runtime_stub.rans_rows import decode_rans_rows
@@ -30,6 +30,8 @@ DECODERS: dict[str, Callable[..., list[Array]]] = {
 }
 
 DEQUANTIZERS: dict[str, Callable[..., Array]] = {
+    "grid": grid,
+    "groups": groups,
     "keep": keep,
     "scale": scale,
 }

@@ -9,7 +9,7 @@ import torch
 
 from generator.errors import InputError
 from generator.quantizers.cast import Float16, Keep
-from generator.quantizers.integer import Integer
+from generator.quantizers.rtn import Rtn
 from generator.recipe import load_recipe, make_recipe
 
 TENSORS = {
@@ -24,8 +24,8 @@ NAMES = {name: [name] for name in TENSORS}
 
 def test_default_recipe() -> None:
     chosen = load_recipe().choose(TENSORS, NAMES)
-    assert chosen["tok_embed.weight"].quantizer == Integer(bits=8)
-    assert chosen["blocks.0.weight"].quantizer == Integer(bits=6)
+    assert chosen["tok_embed.weight"].quantizer == Rtn(bits=8)
+    assert chosen["blocks.0.weight"].quantizer == Rtn(bits=6)
     assert chosen["blocks.0.small"].quantizer == Float16()
     assert chosen["norm"].quantizer == Float16()
     assert chosen["steps"].quantizer == Keep()
@@ -37,7 +37,7 @@ def test_first_matching_rule_wins_and_any_alias_counts() -> None:
     )
     tensors = {"embed": torch.zeros(2, 2), "other": torch.zeros(2, 2)}
     chosen = recipe.choose(tensors, {"embed": ["embed", "lm_head"], "other": ["other"]})
-    assert chosen["embed"].quantizer == Integer(bits=4)
+    assert chosen["embed"].quantizer == Rtn(bits=4)
     assert chosen["other"].quantizer.id == "fp32"
 
 

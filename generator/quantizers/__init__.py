@@ -7,15 +7,25 @@ from functools import partial
 
 from generator.quantizers.base import Quantized, Quantizer
 from generator.quantizers.cast import BFloat16, Float16, Float32, Keep
-from generator.quantizers.integer import Integer
+from generator.quantizers.gptq import Gptq
+from generator.quantizers.prune import Prune
+from generator.quantizers.rtn import Rtn
+from generator.quantizers.ternary import Binary, Ternary
+from generator.quantizers.waterfill import Waterfill
 
 __all__ = ["REGISTRY", "Quantized", "Quantizer"]
 
 REGISTRY: dict[str, Callable[..., Quantizer]] = {
     "bf16": BFloat16,
+    "binary": Binary,
     "fp16": Float16,
     "fp32": Float32,
-    "int": Integer,
-    **{f"int{bits}": partial(Integer, bits=bits) for bits in range(2, 9)},
+    "gptq": Gptq,
+    "int": Rtn,
+    **{f"int{bits}": partial(Rtn, bits=bits) for bits in range(2, 9)},
     "keep": Keep,
+    "prune": Prune,
+    "rtn": Rtn,
+    "ternary": Ternary,
+    "waterfill": Waterfill,
 }

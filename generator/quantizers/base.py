@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from generator.errors import InputError
+from generator.statistics import TensorStatistics
 from runtime_stub.registry import DEQUANTIZERS
 from runtime_stub.split import Array
 
@@ -44,13 +45,36 @@ class Quantizer(BaseModel, ABC):
     model_config = ConfigDict(frozen=True, extra="forbid")
     id: ClassVar[str]
 
+    @property
+    def needs_statistics(self) -> bool:
+        """Whether `quantize` can't do without statistics."""
+        return False
+
     @abstractmethod
-    def quantize(self, name: str, tensor: Tensor) -> Quantized:
-        """Quantize one tensor (on the CPU, contiguous, any shape).
+    def quantize(
+        self, name: str, tensor: Tensor, statistics: TensorStatistics | None = None, mask: Tensor | None = None
+    ) -> Quantized:
+        """Quantize one tensor.
+
+        Args:
+            name: for messages.
+            tensor: contiguous, of any shape, on any device.
+            statistics: calibration moments of this tensor, if there are any.
+            mask: boolean, of the tensor's shape; False asks for a zero (pruning).
 
         Raises:
             InputError: the tensor can't be quantized this way; the message names it.
         """
+
+
+def integers(values: Tensor) -> Array:
+    """Whole numbers as a little-endian array of the narrowest signed dtype that holds them all."""
+    largest = float(values.abs().max()) if values.numel() else 0.0
+    if largest > 2**31 - 1:
+        raise InputError(f"symbols of up to {largest:.3g} don't fit 32 bits; use larger steps, or fp32")
+    dtype = torch.int8 if largest <= 127 else torch.int16 if largest <= 32767 else torch.int32
+    array = values.to(dtype).cpu().numpy()
+    return array.astype(array.dtype.newbyteorder("<"))
 
 
 def dtype_name(dtype: torch.dtype) -> str:

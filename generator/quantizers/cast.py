@@ -9,6 +9,7 @@ from torch import Tensor
 
 from generator.errors import InputError
 from generator.quantizers.base import Quantized, Quantizer, dtype_name
+from generator.statistics import TensorStatistics
 
 # Elements travel as integers of their size; the loader reinterprets them.
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -20,9 +21,13 @@ def passthrough(tensor: Tensor, dtype: torch.dtype) -> Quantized:
         raise InputError("complex128 tensors are not supported; convert to complex64")
     # Signed bytes stay signed: codecs expect small numbers about zero.
     integers = tensor.dtype if tensor.dtype == torch.int8 else _INTEGERS[tensor.dtype.itemsize]
-    bits = tensor.view(integers).numpy()
+    bits = tensor.cpu().view(integers).numpy()
     little_endian = bits.astype(bits.dtype.newbyteorder("<"))
     return Quantized("keep", dtype_name(tensor.dtype), dtype_name(dtype), (little_endian,))
+
+
+def _masked(tensor: Tensor, mask: Tensor | None) -> Tensor:
+    return tensor if mask is None else torch.where(mask, tensor, 0)
 
 
 class Keep(Quantizer):
@@ -30,8 +35,10 @@ class Keep(Quantizer):
 
     id: ClassVar[str] = "keep"
 
-    def quantize(self, name: str, tensor: Tensor) -> Quantized:
-        return passthrough(tensor, tensor.dtype)
+    def quantize(
+        self, name: str, tensor: Tensor, statistics: TensorStatistics | None = None, mask: Tensor | None = None
+    ) -> Quantized:
+        return passthrough(_masked(tensor, mask), tensor.dtype)
 
 
 class Cast(Quantizer):
@@ -39,7 +46,10 @@ class Cast(Quantizer):
 
     target: ClassVar[torch.dtype]
 
-    def quantize(self, name: str, tensor: Tensor) -> Quantized:
+    def quantize(
+        self, name: str, tensor: Tensor, statistics: TensorStatistics | None = None, mask: Tensor | None = None
+    ) -> Quantized:
+        tensor = _masked(tensor, mask)
         if not tensor.is_floating_point() or tensor.dtype.itemsize <= self.target.itemsize:
             return passthrough(tensor, tensor.dtype)
         values = tensor.to(self.target)

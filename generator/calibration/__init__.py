@@ -1,0 +1,141 @@
+"""Calibration: second moments of a model's weights, for the quantizers that spend bytes where they matter.
+
+A calibration function, named on the command line as MODULE:FUNCTION, takes no argument and returns (model, batches, loss), or
+(model, batches, loss, logits):
+
+    def calibration():
+        model = ...                                        # in eval mode
+        batches = [tokens[i : i + 8] for i in range(0, 128, 8)]
+        return model, batches, language_model_loss()
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from generator.calibration.language_model import Logits, generate, language_model_loss, plain_logits
+from generator.calibration.run import Loss, Progress, collect_statistics, init_distributed
+from generator.errors import InputError
+from generator.statistics import Statistics
+
+__all__ = [
+    "Calibration",
+    "calibrate",
+    "collect_statistics",
+    "generate",
+    "init_distributed",
+    "language_model_loss",
+    "load_function",
+    "plain_logits",
+]
+
+
+class Calibration(NamedTuple):
+    """What a calibration function returns."""
+
+    model: nn.Module
+    batches: Any
+    loss: Loss
+    logits: Logits = plain_logits
+
+
+def load_function(where: str) -> Callable[..., Any]:
+    """The function that MODULE:FUNCTION names; MODULE is importable, or the path of a .py file.
+
+    Raises:
+        InputError: there is no such module or function, or importing it fails.
+    """
+    module_name, _, function_name = where.rpartition(":")
+    if not module_name or not function_name:
+        raise InputError(f"{where!r} does not name a function; write MODULE:FUNCTION or path/to/file.py:FUNCTION")
+    try:
+        if module_name.endswith(".py"):
+            path = Path(module_name).resolve()
+            spec = importlib.util.spec_from_file_location(path.stem, path)
+            if spec is None or spec.loader is None or not path.is_file():
+                raise InputError(f"{module_name} does not exist")
+            module = importlib.util.module_from_spec(spec)
+            sys.path.insert(0, str(path.parent))  # files import their neighbours
+            sys.modules[path.stem] = module
+            spec.loader.exec_module(module)
+        else:
+            sys.path.insert(0, "")
+            module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise InputError(f"{module_name} can't be imported: {error}") from error
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        raise InputError(f"{module_name} has no function {function_name!r}")
+    result: Callable[..., Any] = function
+    return result
+
+
+def calibrate(
+    calibration: Any,
+    *,
+    kind: str = "sequence",
+    self_generate: int = 0,
+    length: int | None = None,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    batch: int = 16,
+    start: int | None = None,
+    seed: int = 0,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Statistics:
+    """Collect statistics as `golfpack calibrate` does.
+
+    Args:
+        calibration: (model, batches, loss) or (model, batches, loss, logits).
+        kind: "token" or "sequence".
+        self_generate: sequences to sample from the model in place of the batches; labels are sampled too.
+        length: tokens of each; None takes that of the first batch.
+        temperature, top_k, batch, start: as for `generate`.
+        seed: of all sampling.
+        progress: called with what is done, how much of it, and how much in all.
+
+    Raises:
+        InputError: what the function returned is unusable.
+    """
+    if not isinstance(calibration, tuple | list) or len(calibration) not in (3, 4):
+        raise InputError("a calibration function must return (model, batches, loss) or (model, batches, loss, logits)")
+    given = Calibration(*calibration)
+    if not isinstance(given.model, nn.Module) or not callable(given.loss):
+        raise InputError("a calibration function must return an nn.Module first and a loss function third")
+    if given.model.training:
+        raise InputError("the calibration's model is in training mode; call model.eval()")
+    batches, loss = given.batches, given.loss
+    if self_generate:
+        if length is None:
+            length = _length(next(iter(batches), None))
+        generated: Progress | None = (lambda done, total: progress("sampling", done, total)) if progress else None
+        batches = generate(
+            given.model,
+            self_generate,
+            length,
+            logits=given.logits,
+            temperature=temperature,
+            top_k=top_k,
+            batch=batch,
+            start=start,
+            seed=seed,
+            progress=generated,
+        )
+        loss = language_model_loss(given.logits)
+    collected: Progress | None = (lambda done, total: progress("calibrating", done, total)) if progress else None
+    return collect_statistics(given.model, batches, loss, kind=kind, seed=seed, progress=collected)
+
+
+def _length(batch: Any) -> int:
+    while isinstance(batch, tuple | list) and batch:
+        batch = batch[0]
+    if getattr(batch, "ndim", 0) < 2:
+        raise InputError("there is no batch to take the length of sampled sequences from; give --length")
+    return int(batch.shape[1])

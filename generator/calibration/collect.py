@@ -1,0 +1,217 @@
+"""Watching a model run: every use of a weight matrix, with its inputs and, after the backward pass, its output gradients.
+
+Nothing is asked of the model's classes. A `torch.overrides.TorchFunctionMode` sees each call of
+`functional.linear`, `matmul`, `functional.embedding` and their variants, and finds by memory address which parameter, or
+which slice of a stacked one, the weight argument is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode, resolve_name
+
+from generator.calibration.aliases import Block, Parameters
+
+_LINEAR = {functional.linear}
+_EMBEDDING = {functional.embedding, torch.embedding}
+_MATMUL = {torch.matmul, torch.mm, Tensor.matmul, Tensor.mm, Tensor.__matmul__}
+_RIGHT_MATMUL = {Tensor.__rmatmul__}
+_ADDMM = {torch.addmm, Tensor.addmm}
+_COPIES = {
+    Tensor.to,
+    Tensor.float,
+    Tensor.double,
+    Tensor.half,
+    Tensor.bfloat16,
+    Tensor.type,
+    Tensor.type_as,
+    Tensor.contiguous,
+    Tensor.clone,
+    torch.clone,
+}
+
+
+@dataclass(frozen=True)
+class Use:
+    """One use of one block of a weight, complete: y = W x, or the look-up of rows of an embedding.
+
+    The gradient of W is Σ_t outputs_tᵀ inputs_t. For a look-up the roles are exchanged so that this stays true: `inputs` is
+    the gradient of the rows that were read, `outputs` the one-hot tokens.
+
+    Attributes:
+        block: which part of which parameter.
+        kind: "linear" or "embedding".
+        inputs: (tokens, in) float32.
+        outputs: (tokens, out) float32 gradients; for a look-up, (tokens,) int64 indices of the rows read.
+    """
+
+    block: Block
+    kind: str
+    inputs: Tensor
+    outputs: Tensor
+
+
+class Watch(TorchFunctionMode):
+    """Reports each use of a parameter to `on_use` during the backward pass, in which the last of its gradients appears.
+
+    Parameters must not require gradients (their gradients would be computed for nothing); outputs are made to.
+    `pending` counts the uses of each parameter whose gradient has not arrived yet.
+    """
+
+    def __init__(self, parameters: Parameters, on_use: Callable[[Use], None]):
+        super().__init__()
+        self.parameters = parameters
+        self.on_use = on_use
+        self.pending: dict[str, int] = {}
+        self.elsewhere: dict[str, str] = {}  # parameter → why a use of it was not followed
+        self.begun: set[str] = set()  # parameters whose outputs were hooked
+        self.largest_rows = 0
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        if not isinstance(result, Tensor):
+            return result
+        if func in _LINEAR:
+            return self._linear(_argument(args, kwargs, 0, "input"), _argument(args, kwargs, 1, "weight"), result, func)
+        if func in _EMBEDDING:
+            # torch.embedding takes the weight first, functional.embedding the indices.
+            first, second = _argument(args, kwargs, 0, "input"), _argument(args, kwargs, 1, "weight")
+            indices, weight = (second, first) if first.is_floating_point() else (first, second)
+            return self._embedding(indices, weight, result)
+        if func in _MATMUL or func in _ADDMM:
+            skip = 1 if func in _ADDMM else 0
+            left, right = _matmul_arguments(args, kwargs, skip)
+            return self._matmul(left, right, result, func)
+        if func in _RIGHT_MATMUL:
+            return self._matmul(args[1], args[0], result, func)
+        if func is Tensor.__getitem__ and isinstance(args[1], Tensor) and args[1].dtype in (torch.int32, torch.int64):
+            return self._embedding(args[1], args[0], result)
+        self._other(func, args, kwargs, result)
+        return result
+
+    def _linear(self, inputs: Tensor, weight: Tensor, result: Tensor, func: Callable[..., Any]) -> Tensor:
+        if self.parameters.find(weight) is None:
+            return result
+        if weight.ndim != 2:
+            self._miss(weight, func, "with a weight of other than two dimensions")
+            return result
+        return self._watch(inputs, weight, result)
+
+    def _matmul(self, left: Tensor, right: Tensor, result: Tensor, func: Callable[..., Any]) -> Tensor:
+        if self.parameters.find(right) is not None:
+            if right.ndim != 2:
+                self._miss(right, func, "with a weight of other than two dimensions")
+                return result
+            return self._watch(left, right.mT, result)
+        if self.parameters.find(left) is not None:
+            if left.ndim != 2 or right.ndim != 2:
+                self._miss(left, func, "as the left factor of a product that is not two-dimensional")
+                return result
+            return self._watch(right.mT, left, result, transposed=True)
+        return result
+
+    def _watch(self, inputs: Tensor, weight: Tensor, result: Tensor, transposed: bool = False) -> Tensor:
+        """Follow y = x Wᵀ; with `transposed`, the result is (out, tokens) instead of (tokens, out)."""
+        try:
+            blocks = self.parameters.locate(weight)
+        except LookupError as error:
+            self._note(weight, str(error))
+            return result
+        rows = inputs.detach().reshape(-1, inputs.shape[-1])
+        self.largest_rows = max(self.largest_rows, len(rows))
+        rows = rows.float() if rows.dtype != torch.float32 else rows.clone()  # the model may overwrite it in place
+
+        def deliver(gradient: Tensor) -> None:
+            flat = gradient.mT if transposed else gradient
+            flat = flat.reshape(-1, flat.shape[-1]).float()
+            position = 0
+            for block in blocks:
+                count = block.outputs[1] - block.outputs[0]
+                self.pending[block.name] -= 1
+                self.on_use(Use(block, "linear", rows, flat[:, position : position + count]))
+                position += count
+
+        return self._hook(result, [block.name for block in blocks], deliver)
+
+    def _embedding(self, indices: Tensor, weight: Tensor, result: Tensor) -> Tensor:
+        if weight.ndim != 2:
+            if self.parameters.find(weight) is not None:
+                self._note(weight, "rows of a parameter of other than two dimensions are looked up")
+            return result
+        try:
+            blocks = self.parameters.locate(weight)
+        except LookupError as error:
+            self._note(weight, str(error))
+            return result
+        if len(blocks) != 1 or blocks[0].transposed:
+            if blocks:
+                self._note(weight, "rows are looked up across several of its matrices")
+            return result
+        block = blocks[0]
+        flat = indices.detach().reshape(-1).long() % weight.shape[0]
+        self.largest_rows = max(self.largest_rows, len(flat))
+
+        def deliver(gradient: Tensor) -> None:
+            self.pending[block.name] -= 1
+            self.on_use(Use(block, "embedding", gradient.reshape(-1, gradient.shape[-1]).float(), flat))
+
+        return self._hook(result, [block.name], deliver)
+
+    def _hook(self, result: Tensor, names: list[str], deliver: Callable[[Tensor], None]) -> Tensor:
+        if not torch.is_grad_enabled() or torch.is_inference_mode_enabled():
+            for name in names:
+                self.elsewhere.setdefault(name, "it is used where gradients are switched off")
+            return result
+        leaf = None
+        if not result.requires_grad:
+            leaf = result.detach().requires_grad_()
+            result = leaf.clone()  # a leaf could not be changed in place
+        for name in names:
+            self.pending[name] = self.pending.get(name, 0) + 1
+            self.begun.add(name)
+        (leaf if leaf is not None else result).register_hook(deliver)  # type: ignore[no-untyped-call]
+        return result
+
+    def _other(self, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], result: Tensor) -> None:
+        """Follow changes of dtype; remember which other functions took a parameter."""
+        if func in _COPIES and args and isinstance(args[0], Tensor):
+            if not self.parameters.track_copy(args[0], result):
+                self._miss(args[0], func, "which moves its elements")
+            return
+        for value in [*args, *kwargs.values()]:
+            for tensor in value if isinstance(value, list | tuple) else (value,):
+                if not isinstance(tensor, Tensor) or tensor.ndim < 2 or not tensor.is_floating_point():
+                    continue
+                if tensor.untyped_storage().data_ptr() != result.untyped_storage().data_ptr():
+                    self._miss(tensor, func, "which is not followed")
+
+    def _miss(self, weight: Tensor, func: Callable[..., Any], why: str) -> None:
+        name = resolve_name(func) or getattr(func, "__name__", str(func))
+        self._note(weight, f"it is used by {name}, {why}" if why.startswith("which") else f"it is used by {name} {why}")
+
+    def _note(self, weight: Tensor, why: str) -> None:
+        found = self.parameters.find(weight)
+        if found is not None:
+            self.elsewhere.setdefault(found[0], why)
+
+
+def _argument(args: Sequence[Any], kwargs: dict[str, Any], position: int, name: str) -> Tensor:
+    value: Tensor = args[position] if len(args) > position else kwargs[name]
+    return value
+
+
+def _matmul_arguments(args: Sequence[Any], kwargs: dict[str, Any], skip: int) -> tuple[Tensor, Tensor]:
+    names = {0: ("input", "other"), 1: ("mat1", "mat2")}[skip]
+    left = args[skip] if len(args) > skip else kwargs[names[0]]
+    if len(args) > skip + 1:
+        return left, args[skip + 1]
+    return left, kwargs[names[1]] if names[1] in kwargs else kwargs["mat2"]

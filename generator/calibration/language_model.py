@@ -1,0 +1,116 @@
+"""Help for plain language models: their loss, and sequences sampled from the model itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional
+
+from generator.errors import InputError
+
+Logits = Callable[[nn.Module, Tensor], Tensor]
+
+
+def plain_logits(model: nn.Module, tokens: Tensor) -> Tensor:
+    """Logits (sequences, positions, vocabulary) of a model that returns them, alone or first in a tuple."""
+    result = model(tokens)
+    if isinstance(result, tuple | list):
+        result = result[0]
+    result = getattr(result, "logits", result)
+    if not isinstance(result, Tensor) or result.ndim != 3:
+        raise InputError(
+            "the model doesn't return logits (sequences, positions, vocabulary); give calibration a logits function"
+        )
+    return result
+
+
+def language_model_loss(logits: Logits = plain_logits, labels: str = "sampled") -> Callable[[nn.Module, Any], Tensor]:
+    """A loss for calibration: cross-entropy in nats, summed over tokens.
+
+    Args:
+        logits: `logits(model, tokens)`, for models that don't simply return them.
+        labels: "sampled": drawn from the model's own distribution, which makes g the diagonal of the Fisher information;
+            "data": the next tokens (the empirical Fisher).
+
+    Returns:
+        `loss(model, batch)`; a batch is tokens (sequences, positions + 1), or inputs and targets.
+    """
+    if labels not in ("sampled", "data"):
+        raise InputError(f"unknown labels {labels!r}; known: sampled, data")
+
+    def loss(model: nn.Module, batch: Any) -> Tensor:
+        inputs, targets = (batch[:, :-1], batch[:, 1:]) if isinstance(batch, Tensor) else batch
+        device = next(model.parameters()).device
+        predictions = logits(model, inputs.to(device)).flatten(0, -2).float()
+        if labels == "sampled":
+            with torch.no_grad():
+                chosen = torch.multinomial(predictions.softmax(-1), 1).flatten()
+        else:
+            chosen = targets.flatten().to(device)
+        return functional.cross_entropy(predictions, chosen, reduction="sum")
+
+    return loss
+
+
+@torch.no_grad()
+def generate(
+    model: nn.Module,
+    count: int,
+    length: int,
+    *,
+    logits: Logits = plain_logits,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    batch: int = 16,
+    start: int | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Tensor]:
+    """Sequences sampled from a model: calibration data for those who have none.
+
+    Asks nothing of the model but logits, so every token costs a forward pass over its prefix.
+
+    Args:
+        model: in eval mode.
+        count: sequences; under torch.distributed, of all processes together.
+        length: tokens per sequence after the first.
+        logits: `logits(model, tokens)`.
+        temperature: of the sampling; 1 is the model's own distribution.
+        top_k: sample among so many likeliest tokens.
+        batch: sequences per batch.
+        start: first token of each sequence; None draws it uniformly from the vocabulary.
+        seed: of the sampling.
+        progress: called with tokens done and tokens in all.
+
+    Returns:
+        batches of tokens (sequences, length + 1).
+    """
+    world, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
+    device = next(model.parameters()).device
+    generator = torch.Generator(device).manual_seed(seed * world + rank)
+    share = count // world + (rank < count % world)
+    vocabulary = logits(model, torch.zeros(1, 1, dtype=torch.long, device=device)).shape[-1]
+    batches, done = [], 0
+    while share > 0:
+        size = min(batch, share)
+        share -= size
+        shape = (size, 1)
+        if start is None:
+            tokens = torch.randint(vocabulary, shape, generator=generator, device=device)
+        else:
+            tokens = torch.full(shape, start, device=device)
+        for _ in range(length):
+            scores = logits(model, tokens)[:, -1].float() / temperature
+            if top_k is not None:
+                least = scores.topk(min(top_k, vocabulary)).values[:, -1:]
+                scores = scores.masked_fill(scores < least, -torch.inf)
+            tokens = torch.cat((tokens, torch.multinomial(scores.softmax(-1), 1, generator=generator)), 1)
+            done += size
+            if progress is not None:
+                progress(done, -(-count // world) * length)
+        batches.append(tokens)
+    return batches

@@ -1,0 +1,190 @@
+"""The commands that run the user's model: calibrate and fit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch.distributed as dist
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+import generator
+from generator import carriers
+from generator.building import BUDGET
+from generator.calibration import calibrate as calibrate_model
+from generator.calibration import init_distributed, load_function
+from generator.files import check_writable
+from generator.fitting import Fit, Point
+from generator.source.compress import CODERS
+
+console = Console()
+errors = Console(stderr=True)
+
+CarrierName = Enum("CarrierName", {name: name for name in [*carriers.REGISTRY, carriers.AUTO]})  # type: ignore[misc]
+CoderName = Enum("CoderName", {name: name for name in [carriers.AUTO, *CODERS]})  # type: ignore[misc]
+DEFAULT_CARRIER = CarrierName["base85"]
+Kind = Enum("Kind", {"token": "token", "sequence": "sequence"})
+
+
+@contextmanager
+def _progress() -> Iterator[Any]:
+    """A bar per job, on the terminal of the first process alone."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    quiet = dist.is_initialized() and dist.get_rank() > 0
+    with Progress(*columns, console=errors, disable=quiet) as bars:
+        tasks: dict[str, Any] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield report
+
+
+def calibrate(
+    where: Annotated[
+        str, typer.Argument(metavar="MODULE:FUNCTION", help="Function that returns (model, batches, loss); a .py file will do.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Statistics file to write (.safetensors).")],
+    statistics: Annotated[Kind, typer.Option(help="Moments per token (one pass), or also per sequence (two passes).")] = Kind[
+        "sequence"
+    ],
+    self_generate: Annotated[int, typer.Option(min=0, help="Sample so many sequences from the model; no data needed.")] = 0,
+    length: Annotated[int | None, typer.Option(min=1, help="Tokens per sampled sequence; without it, the batches'.")] = None,
+    temperature: Annotated[float, typer.Option(min=1e-6, help="Of the sampling.")] = 1.0,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Sample among so many likeliest tokens.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Sampled sequences per batch.")] = 16,
+    start: Annotated[int | None, typer.Option(min=0, help="First token of sampled sequences; without it, any.")] = None,
+    seed: Annotated[int, typer.Option(help="Of all sampling.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:
+    """Collect the statistics that gptq and waterfill use, from your model and batches; also under torchrun."""
+    check_writable(output)
+    init_distributed()
+    function = load_function(where)
+    with _progress() as progress:
+        collected = calibrate_model(
+            function(),
+            kind=statistics.value,
+            self_generate=self_generate,
+            length=length,
+            temperature=temperature,
+            top_k=top_k,
+            batch=batch,
+            start=start,
+            seed=seed,
+            progress=progress,
+        )
+    if dist.is_initialized() and dist.get_rank() > 0:
+        return
+    collected.save(output)
+    if as_json:
+        summary = {
+            "kind": collected.kind,
+            "tokens": collected.tokens,
+            "sequences": collected.sequences,
+            "weights": collected.shapes,
+            "missing": collected.missing,
+        }
+        print(json.dumps(summary, indent=2, ensure_ascii=False))
+        return
+    console.print(
+        f"{output}: {len(collected.shapes)} weights, {collected.tokens:,} tokens in {collected.sequences:,} sequences, "
+        f"moments per {collected.kind}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for name, reason in collected.missing.items():
+        console.print(f"no statistics of {name}: {reason}", highlight=False, soft_wrap=True, markup=False)
+
+
+def fit(
+    script: Annotated[Path, typer.Argument(metavar="SCRIPT", help="Python source to pack.")],
+    weights: Annotated[Path, typer.Option("--weights", "-w", help="Checkpoint: .safetensors, .pt, .pth or .npz.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
+    stats: Annotated[Path | None, typer.Option("--stats", "-s", help="Statistics of golfpack calibrate.")] = None,
+    recipe: Annotated[
+        list[Path] | None,
+        typer.Option("--recipe", "-r", help='TOML recipe that marks its knob with "fit"; several are compared.'),
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="Where in a nested checkpoint the state dict is.")] = None,
+    carrier: Annotated[CarrierName, typer.Option(help="How payload and code become one file.")] = DEFAULT_CARRIER,
+    allow: Annotated[str, typer.Option(help="Carriers that auto may choose, separated by commas.")] = "base85,latin1,zip",
+    coder: Annotated[CoderName, typer.Option(help="Compression of the code.")] = CoderName["auto"],
+    include: Annotated[list[Path] | None, typer.Option(help="Module, package or data file to carry; may be repeated.")] = None,
+    bundle: Annotated[bool, typer.Option("--bundle/--no-bundle", help="Carry modules from the script's own folder.")] = True,
+    budget: Annotated[int, typer.Option(min=1, help="Bytes that the file may have.")] = BUDGET,
+    header: Annotated[
+        bool, typer.Option("--header/--no-header", help="Begin with a comment that says what the file is.")
+    ] = True,
+    evaluate: Annotated[
+        str | None,
+        typer.Option(metavar="MODULE:FUNCTION", help="Metric of a state dict, less is better; printed at each point."),
+    ] = None,
+    points: Annotated[Path | None, typer.Option(help="JSON file for all points.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:
+    """Build the largest artifact that does not exceed the budget, by searching one option of the recipe.
+
+    With several recipes and --evaluate, the one with the least metric is written; without --evaluate, the first.
+    """
+    metric = load_function(evaluate) if evaluate is not None else None
+
+    def report(source: str, knob: str, point: Point) -> None:
+        if not as_json:
+            errors.print(_line(source, knob, point), highlight=False, soft_wrap=True, markup=False)
+
+    with errors.status("quantizing and coding …"):
+        inspection, fits = generator.fit(
+            script,
+            weights,
+            output,
+            stats=stats,
+            recipes=recipe or None,
+            key=key,
+            carrier=carrier.value,
+            budget=budget,
+            header=header,
+            evaluate=metric,
+            points=points,
+            report=report,
+            allow=[name.strip() for name in allow.split(",") if name.strip()],
+            coder=coder.value,
+            include=include or [],
+            local_modules=bundle,
+        )
+    if as_json:
+        document = {"inspection": inspection.to_json(), "fits": [one.to_json() for one in fits]}
+        print(json.dumps(document, indent=2, ensure_ascii=False))
+        return
+    console.print(_table(fits))
+    unused = budget - inspection.size
+    console.print(
+        f"{output}: {inspection.size:,} bytes, {unused:,} below the budget of {budget:,}", highlight=False, soft_wrap=True
+    )
+
+
+def _line(source: str, knob: str, point: Point) -> str:
+    metric = "" if point.metric is None else f"  metric {point.metric:.6f}"
+    return f"{source}: {knob} = {point.value:.6g}  {point.bytes:,} bytes{metric}"
+
+
+def _table(fits: list[Fit]) -> Table:
+    table = Table(title="points", box=box.SIMPLE_HEAD, title_justify="left")
+    for column in ("recipe", "knob", "value", "bytes", "metric", ""):
+        table.add_column(column, justify="right" if column in ("value", "bytes", "metric") else "left")
+    for one in fits:
+        for point in sorted(one.points, key=lambda point: point.bytes):
+            metric = "" if point.metric is None else f"{point.metric:.6f}"
+            mark = "chosen" if point == one.best else ""
+            table.add_row(one.recipe, one.knob, f"{point.value:.6g}", f"{point.bytes:,}", metric, mark)
+    return table

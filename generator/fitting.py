@@ -1,0 +1,281 @@
+"""Fitting the budget: the value of a recipe's rate knob at which the artifact is the largest that does not exceed it.
+
+A recipe marks its knob with "fit", or { fit = [low, high] }, in place of a number:
+
+    quantizer = { id = "waterfill", alpha = "fit" }
+
+All marked options of one name share one value.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from generator.checkpoint import Checkpoint
+from generator.encode import code
+from generator.errors import CheckError, InputError
+from generator.quantize import Cache, quantize_checkpoint, statistics_recipe
+from generator.quantizers import Quantized
+from generator.recipe import make_recipe, read_recipe_table
+from generator.statistics import Statistics
+
+EVALUATIONS = 12
+CLOSE = 0.001  # share of the budget that may stay unused
+Evaluate = Callable[[dict[str, Tensor]], Any]
+
+
+@dataclass(frozen=True)
+class Knob:
+    """An option that sets the rate: its range, on which scale it is searched, and whether more of it means fewer bytes."""
+
+    name: str
+    low: float
+    high: float
+    logarithmic: bool = True
+
+
+KNOBS = {
+    "alpha": Knob("alpha", 1e-9, 1e3),
+    "k": Knob("k", 0.1, 1e4),
+    "fraction": Knob("fraction", 0.0, 1.0, False),
+}
+
+
+USUAL = {"alpha": 5e-5, "k": 12.85, "fraction": 0.3}  # where a search begins
+
+
+@dataclass(frozen=True)
+class Point:
+    """One evaluation: the knob's value, the artifact's size in bytes, and the metric if one was asked for."""
+
+    value: float
+    bytes: int
+    metric: float | None = None
+
+
+@dataclass
+class Fit:
+    """The search for one recipe.
+
+    Attributes:
+        recipe: its name.
+        knob: the option that was searched.
+        points: in the order in which they were evaluated.
+        best: the largest artifact within the budget.
+        table: the recipe at that point, the marks replaced by the value.
+    """
+
+    recipe: str
+    knob: str
+    points: list[Point] = field(default_factory=list)
+    best: Point | None = None
+    table: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def metric(self) -> float:
+        """Of the chosen point."""
+        return math.inf if self.best is None or self.best.metric is None else self.best.metric
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+def read_table(recipe: Mapping[str, Any] | str | Path | None, statistics: Statistics | None) -> tuple[dict[str, Any], str]:
+    """The recipe's table and its name; with statistics and no recipe, `waterfill` for everything they know.
+
+    Raises:
+        InputError: there is neither, or the file is unusable.
+    """
+    if recipe is None:
+        if statistics is None:
+            raise InputError('golfpack fit needs a recipe that marks its knob (alpha = "fit"), or --stats')
+        return statistics_recipe(statistics, "fit"), "waterfill for all matrices"
+    if isinstance(recipe, Mapping):
+        return dict(recipe), "the recipe"
+    return read_recipe_table(recipe), f"recipe {recipe}"
+
+
+def find_knob(table: Mapping[str, Any], source: str) -> Knob:
+    """The one option that the recipe marks.
+
+    Raises:
+        InputError: none is marked, or several of different names, or a range is not [low, high].
+    """
+    marks: dict[str, Any] = {}
+    _visit(table, lambda name, mark: marks.setdefault(name, mark))
+    if not marks:
+        raise InputError(f'{source} marks no knob; write for instance alpha = "fit" in place of a number')
+    if len(marks) > 1:
+        raise InputError(f"{source} marks {', '.join(marks)}; golfpack fit searches one of them, give the others a number")
+    name, mark = next(iter(marks.items()))
+    if name not in KNOBS:
+        raise InputError(f"{source} marks {name!r}, which does not set the rate; known knobs: {', '.join(KNOBS)}")
+    knob = KNOBS[name]
+    if mark == "fit":
+        return knob
+    ends = mark["fit"]
+    if not (
+        isinstance(ends, list)
+        and len(ends) == 2
+        and all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends)
+        and knob.low <= ends[0] < ends[1] <= knob.high
+    ):
+        raise InputError(f"{source}: the range of {name!r} must be [low, high] within [{knob.low:g}, {knob.high:g}]")
+    return Knob(name, float(ends[0]), float(ends[1]), knob.logarithmic)
+
+
+def with_value(table: Mapping[str, Any], value: float) -> dict[str, Any]:
+    """The recipe's table with the marks replaced."""
+    result = copy.deepcopy(dict(table))
+    _visit(result, lambda name, mark: None, value)
+    return result
+
+
+def _visit(node: Any, found: Callable[[str, Any], Any], value: float | None = None) -> None:
+    """Report every mark inside quantizer tables to `found`, and replace it by `value` if there is one."""
+    if isinstance(node, list):
+        for item in node:
+            _visit(item, found, value)
+    elif isinstance(node, dict):
+        for key, item in node.items():
+            if item == "fit" or (isinstance(item, dict) and set(item) == {"fit"}):
+                found(key, item)
+                if value is not None:
+                    node[key] = value
+            else:
+                _visit(item, found, value)
+
+
+def search_recipe(
+    checkpoint: Checkpoint,
+    table: Mapping[str, Any],
+    source: str,
+    *,
+    statistics: Statistics | None = None,
+    budget: int,
+    size: Callable[[bytes], int],
+    evaluate: Evaluate | None = None,
+    report: Callable[[str, str, Point], None] | None = None,
+) -> Fit:
+    """Search the knob of one recipe on the real size of the artifact.
+
+    Only what the knob changes is quantized and coded again.
+
+    Args:
+        checkpoint: the weights.
+        table: the recipe's table, the knob marked.
+        source: its name for messages.
+        statistics: of calibration.
+        budget: bytes that the artifact may have.
+        size: bytes of the artifact with a given payload.
+        evaluate: metric of a state dict, asked at each point.
+        report: called with recipe, knob and point after each evaluation.
+
+    Raises:
+        InputError: the recipe is unusable.
+        CheckError: no value of the knob fits the budget.
+    """
+    knob = find_knob(table, source)
+    result = Fit(source, knob.name)
+    cache = Cache()
+
+    def measure(value: float) -> Point:
+        recipe = make_recipe(with_value(table, value), source)
+        quantized, codecs = quantize_checkpoint(checkpoint, recipe, statistics, cache)
+        total = size(code(quantized, codecs, checkpoint.names, cache))
+        metric = float(evaluate(_state_dict(quantized, checkpoint))) if evaluate is not None else None
+        point = Point(value, total, metric)
+        result.points.append(point)
+        cache.forget_old_streams()
+        if report is not None:
+            report(source, knob.name, point)
+        return point
+
+    result.best = search(knob, budget, measure)
+    if result.best is None:
+        least = min(point.bytes for point in result.points)
+        raise CheckError(
+            f"{source}: no {knob.name} from {knob.low:g} to {knob.high:g} fits the budget of {budget:,} bytes; the smallest "
+            f"artifact found has {least:,}"
+        )
+    result.table = with_value(table, result.best.value)
+    return result
+
+
+def search(knob: Knob, budget: int, measure: Callable[[float], Point]) -> Point | None:
+    """The largest point within the budget, by at most EVALUATIONS calls; stops CLOSE below the budget.
+
+    `measure` must shrink as the knob grows, but for small irregularities.
+    """
+    to_axis: Callable[[float], float] = math.log2 if knob.logarithmic else float
+    from_axis: Callable[[float], float] = (lambda x: 2.0**x) if knob.logarithmic else float
+    low, high = to_axis(knob.low), to_axis(knob.high)
+    target = math.log(budget * (1 - CLOSE / 2))
+    best: Point | None = None
+
+    def excess(position: float) -> float:
+        """Logarithm of the size over the target; 0 when that is close enough."""
+        nonlocal best
+        point = measure(min(max(from_axis(position), knob.low), knob.high))
+        if point.bytes <= budget and (best is None or point.bytes > best.bytes):
+            best = point
+        return 0.0 if (1 - CLOSE) * budget <= point.bytes <= budget else math.log(point.bytes) - target
+
+    usual = to_axis(USUAL[knob.name])
+    position = usual if low < usual < high else (low + high) / 2
+    stride = (high - low) / 16
+    newest = position, excess(position)
+    left = EVALUATIONS - 1
+    while left and newest[1]:  # outwards until there is a bracket
+        outer = min(high, newest[0] + stride) if newest[1] > 0 else max(low, newest[0] - stride)
+        if outer == newest[0]:
+            return best
+        previous, newest = newest, (outer, excess(outer))
+        left, stride = left - 1, 2 * stride
+        if previous[1] * newest[1] < 0:
+            _narrow(newest, previous, excess, left)
+            break
+    return best
+
+
+def _narrow(newest: tuple[float, float], other: tuple[float, float], function: Callable[[float], float], calls: int) -> None:
+    """Close a bracket in on a zero: inverse quadratic interpolation where that is safe, bisection elsewhere.
+
+    T. R. Chandrupatla, "A new hybrid quadratic/bisection algorithm for finding the zero of a nonlinear function without
+    using derivatives", Advances in Engineering Software 28 (1997). Ends when the function gives 0, or after so many calls.
+    """
+    (x1, f1), (x2, f2) = newest, other
+    share = 0.5
+    for _ in range(calls):
+        x = x1 + share * (x2 - x1)
+        f = function(x)
+        if not f:
+            return
+        if f * f1 > 0:
+            x3, f3 = x1, f1
+        else:
+            x3, f3, x2, f2 = x2, f2, x1, f1
+        x1, f1 = x, f
+        xi, phi = (x1 - x2) / (x3 - x2), (f1 - f2) / (f3 - f2)
+        share = 0.5
+        if phi**2 < xi and (1 - phi) ** 2 < 1 - xi:
+            share = f1 / (f2 - f1) * f3 / (f2 - f3) + (x3 - x1) / (x2 - x1) * f1 / (f3 - f1) * f2 / (f3 - f2)
+        share = min(max(share, 0.01), 0.99)
+
+
+def _state_dict(quantized: Mapping[str, Quantized], checkpoint: Checkpoint) -> dict[str, Tensor]:
+    return {name: q.tensor() for first, q in quantized.items() for name in checkpoint.names[first]}
+
+
+def points_json(fits: list[Fit], budget: int) -> str:
+    """All points of all recipes, for `--points`."""
+    return json.dumps({"budget": budget, "fits": [one.to_json() for one in fits]}, indent=2) + "\n"

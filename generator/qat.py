@@ -1,0 +1,128 @@
+"""Training with the export in mind: fake quantization, an average of the weights, and a price on their entropy.
+
+    quantizer = Ternary()                                     # the one that the recipe will name, with the same options
+    weight = fake_quantize(self.weight, quantizer)            # in forward
+    loss = loss + 1e-9 * sum(laplace_bits(p, step=0.01) for p in matrices)
+    ema.update()                                              # after optimizer.step()
+
+The forward pass then sees, bit for bit, the weights that `golfpack build` packs from the same latent weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from generator.errors import InputError
+from generator.quantizers import Quantizer
+from generator.quantizers.rtn import Rtn
+from generator.quantizers.scales import spread
+from generator.quantizers.ternary import Binary, Ternary
+
+
+def fake_quantize(weight: Tensor, quantizer: Quantizer) -> Tensor:
+    """The weight as it will be exported; gradients pass as if it were the weight itself (straight-through estimator).
+
+    Args:
+        weight: latent weight, of the shape in which it will be saved (at least two dimensions for ternary and binary).
+        quantizer: an `Rtn`, `Ternary` or `Binary`, without calibration statistics.
+
+    Returns:
+        Exactly `quantizer.quantize(name, weight).tensor()`, on the weight's device, computed in float32.
+
+    Raises:
+        InputError: another kind of quantizer.
+    """
+    with torch.no_grad():
+        latent = weight.detach().float()
+        if isinstance(quantizer, Rtn):
+            symbols, scales = quantizer.round("weight", latent)
+        elif isinstance(quantizer, Ternary | Binary):
+            symbols, scales, _ = quantizer.round("weight", latent)
+        else:
+            raise InputError(f"fake quantization knows rtn, ternary and binary, not {quantizer.id}")
+        # Adding zero makes -0 a 0, as it is in the integers that are stored.
+        exported = ((symbols + 0.0) * spread(scales, symbols.shape[1])).reshape(weight.shape).to(weight.dtype)
+    # weight + (exported − weight).detach() would be off by a rounding; a function with a gradient of its own is exact.
+    result: Tensor = _StraightThrough.apply(weight, exported)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _StraightThrough(torch.autograd.Function):
+    """The second argument's values with the first argument's gradient."""
+
+    @staticmethod
+    def forward(context: object, weight: Tensor, exported: Tensor) -> Tensor:
+        return exported.clone()
+
+    @staticmethod
+    def backward(context: object, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
+
+
+def laplace_bits(weight: Tensor, step: float | Tensor) -> Tensor:
+    """Bits that a weight matrix takes when it is rounded to multiples of `step` and entropy coded; differentiable.
+
+    Each row counts as a Laplace distribution of its own mean size b. With θ = exp(−step / b), a symbol is zero with
+    probability 1 − √θ, its sign costs one bit, and its size is geometric with ratio θ: h(√θ) + √θ (1 + h(θ) / (1 − θ)) bits,
+    h the binary entropy.
+
+    Args:
+        weight: (…, in); rows are all but the last dimension.
+        step: positive; a number, or one per row (…, 1).
+
+    Returns:
+        scalar, the bits of all weights together.
+    """
+    size = weight.abs().mean(-1, keepdim=True).clamp(min=1e-12)
+    exponent = (step / size).clamp(1e-6, 60.0)
+    theta, root = torch.exp(-exponent), torch.exp(-exponent / 2)
+    bits = _binary_entropy(root) + root * (1 + _binary_entropy(theta) / -torch.expm1(-exponent))
+    return (bits * weight.shape[-1]).sum()
+
+
+def _binary_entropy(probability: Tensor) -> Tensor:
+    inside = probability.clamp(1e-30, 1 - 1e-7)
+    return -(inside * inside.log() + (1 - inside) * torch.log1p(-inside)) / math.log(2)
+
+
+class Ema:
+    """Exponential moving average of a model's parameters: smoother weights, which quantize better.
+
+    The average of the first updates is corrected for its start: the effective decay is min(decay, (1 + n) / (10 + n)).
+    """
+
+    def __init__(self, model: nn.Module, decay: float = 0.999):
+        if not 0 <= decay < 1:
+            raise InputError(f"the decay of a moving average must be in [0, 1), not {decay}")
+        self.model = model
+        self.decay = decay
+        self.updates = 0
+        self.average = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the parameters as they are now."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for name, parameter in self.model.named_parameters():
+            self.average[name].lerp_(parameter, 1 - decay)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The model with the averaged parameters, for evaluation or saving; as it was afterwards."""
+        saved = {name: parameter.detach().clone() for name, parameter in self.model.named_parameters()}
+        self._load(self.average)
+        try:
+            yield
+        finally:
+            self._load(saved)
+
+    @torch.no_grad()
+    def _load(self, values: dict[str, Tensor]) -> None:
+        for name, parameter in self.model.named_parameters():
+            parameter.copy_(values[name])

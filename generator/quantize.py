@@ -1,0 +1,88 @@
+"""From a checkpoint, a recipe and statistics to what each tensor becomes."""
+
+from __future__ import annotations
+
+import glob
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from generator.checkpoint import Checkpoint
+from generator.codecs import Codec, Encoded
+from generator.errors import InputError
+from generator.quantizers import Quantized, Quantizer
+from generator.recipe import Recipe
+from generator.statistics import Statistics, load_statistics
+from runtime_stub.split import Array
+
+
+@dataclass
+class Cache:
+    """What was computed for one checkpoint and one set of statistics, for doing it again with another recipe.
+
+    Attributes:
+        quantized: tensor → its quantizer and the result.
+        coded: codec and identities of the arrays of a stream → the coded stream. The arrays are kept beside it, so that
+            their identities stay theirs.
+    """
+
+    quantized: dict[str, tuple[Quantizer, Quantized]] = field(default_factory=dict)
+    coded: dict[tuple[Codec, tuple[int, ...]], tuple[Encoded, list[Array]]] = field(default_factory=dict)
+
+    def encode(self, codec: Codec, arrays: list[Array]) -> Encoded:
+        """The coded stream of these very arrays."""
+        key = codec, tuple(map(id, arrays))
+        if key not in self.coded:
+            self.coded[key] = codec.encode(arrays), arrays
+        return self.coded[key][0]
+
+    def forget_old_streams(self) -> None:
+        """Drop streams of arrays that are no longer the result of any quantizer."""
+        current = {id(array) for _, result in self.quantized.values() for array in result.arrays}
+        self.coded = {key: entry for key, entry in self.coded.items() if current.issuperset(key[1])}
+
+
+def quantize_checkpoint(
+    checkpoint: Checkpoint, recipe: Recipe, statistics: Statistics | None = None, cache: Cache | None = None
+) -> tuple[dict[str, Quantized], dict[str, Codec]]:
+    """What each tensor becomes, and the codec for it; what the cache knows is not computed again.
+
+    Raises:
+        InputError: a tensor, the recipe or the statistics are unusable.
+    """
+    cache = cache or Cache()
+    if statistics is not None:
+        statistics.check_against(checkpoint.tensors, checkpoint.names)
+    choices = recipe.choose(checkpoint.tensors, checkpoint.names)
+    for name, tensor in checkpoint.tensors.items():
+        quantizer = choices[name].quantizer
+        names = checkpoint.names[name]
+        if name in cache.quantized and cache.quantized[name][0] == quantizer:
+            continue
+        try:
+            moments = statistics.find(names) if statistics is not None else None
+            if moments is None and quantizer.needs_statistics:
+                why = "give --stats" if statistics is None else statistics.why_missing(names)
+                raise InputError(f"tensor {name!r} has no statistics, which {quantizer.id} needs: {why}")
+            cache.quantized[name] = quantizer, quantizer.quantize(name, tensor, moments)
+        except InputError as error:
+            raise InputError(f"{error} ({recipe.source})") from error
+    quantized = {name: cache.quantized[name][1] for name in checkpoint.tensors}
+    return quantized, {name: choice.codec for name, choice in choices.items()}
+
+
+def as_statistics(stats: Statistics | str | Path | None) -> Statistics | None:
+    """Statistics from any of the forms that the API takes."""
+    return load_statistics(stats) if isinstance(stats, str | Path) else stats
+
+
+def statistics_recipe(statistics: Statistics, alpha: float | str | None = None) -> dict[str, Any]:
+    """The recipe's table when there are statistics and no recipe: `waterfill` for what they know, fp16 for the rest."""
+    options = {} if alpha is None else {"alpha": alpha}
+    names = [name for known in statistics.names.values() for name in known]
+    return {
+        "rule": [
+            {"pattern": [glob.escape(name) for name in names], "quantizer": {"id": "waterfill", **options}},
+            {"pattern": "*", "quantizer": "fp16"},
+        ]
+    }

@@ -1,0 +1,69 @@
+"""GPTQ: rounding column by column, each error made up for by later columns."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from generator.errors import InputError
+from generator.quantizers.base import Quantized, dtype_name, finite_float32, integers
+from generator.quantizers.feedback import ordered_inverse_factor, round_columns
+from generator.quantizers.matrices import join, matched, split
+from generator.quantizers.scales import GridOptions, spread, stored_scales
+from generator.statistics import TensorStatistics
+
+
+class Gptq(GridOptions):
+    """GPTQ (arXiv:2210.17323) on a symmetric integer grid, columns in descending order of E[x²].
+
+    Scales are those of the original weights, so that groups do not depend on the order in which columns are visited. Inputs
+    that were always zero (a rank-deficient H) are no special case: damping makes them the columns with the least weight.
+
+    Attributes:
+        damping: share of H's mean diagonal that is added to its diagonal.
+        statistics: "token" (H = E[x xᵀ], as published) or "sequence" (A in its place).
+    """
+
+    id: ClassVar[str] = "gptq"
+    damping: float = Field(0.01, gt=0, allow_inf_nan=False)
+    statistics: Literal["token", "sequence"] = "token"
+
+    @property
+    def needs_statistics(self) -> bool:
+        return True
+
+    def quantize(
+        self, name: str, tensor: Tensor, statistics: TensorStatistics | None = None, mask: Tensor | None = None
+    ) -> Quantized:
+        if statistics is None:
+            raise InputError(f"tensor {name!r} has no statistics, which gptq needs")
+        weights = finite_float32(name, tensor, self.id)
+        transposed = statistics.transposed
+        moments = matched(name, tensor, statistics, self.statistics)
+        stack = split(name, weights, transposed)
+        masks = None if mask is None else split(name, mask, transposed)
+        parts = self.parts(stack.shape[2])
+        if transposed and parts > 1:
+            raise InputError(f"tensor {name!r} is stored as (in, out), where gptq has no group scales; use per = 'row'")
+        whole = self.scales(name, stack.reshape(1, -1)) if self.per == "tensor" else None
+        symbols, scales = [], []
+        for number, (matrix, moment) in enumerate(zip(stack, moments, strict=True)):
+            scale = whole if whole is not None else self.scales(name, matrix)
+            steps = spread(scale, matrix.shape[1])
+            steps = torch.where(steps > 0, steps, 1).expand_as(matrix)
+            order, factor = ordered_inverse_factor(moment.inputs, self.damping)
+            keep = None if masks is None else masks[number][:, order]
+            rounded = round_columns(matrix[:, order], steps[:, order], factor, self.limit, keep=keep)
+            symbols.append(rounded[:, torch.argsort(order)])
+            scales.append(scale)
+        joined = integers(join(symbols, tensor.shape, transposed))
+        if parts > 1:
+            return Quantized("groups", "float32", dtype_name(tensor.dtype), (joined, stored_scales(torch.cat(scales))))
+        if whole is not None:
+            stored = stored_scales(whole).reshape((1,) * tensor.ndim)
+        else:
+            stored = stored_scales(join(scales, (*tensor.shape[:-2], 1, 1), transposed))
+        return Quantized("scale", "float32", dtype_name(tensor.dtype), (joined, stored))

@@ -1,0 +1,66 @@
+"""Pruning: the least important weights become zero, the others go to another quantizer."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field, PrivateAttr, model_validator
+from torch import Tensor
+
+from generator.errors import InputError
+from generator.quantizers.base import Quantized, Quantizer, finite_float32
+from generator.quantizers.matrices import join, matched, split
+from generator.statistics import TensorStatistics
+
+
+class Prune(Quantizer):
+    """Zeros for a fraction of each tensor, and any other quantizer for the rest.
+
+    Attributes:
+        fraction: of the tensor's weights that become zero.
+        by: "magnitude": the smallest |w|; "sensitivity": the smallest w² g_i H_jj, the expected loss of the zero (Optimal
+            Brain Damage), which needs statistics.
+        then: the quantizer of what is left, an id or a table as in a rule. With error feedback, it makes up for the zeros as
+            for any other rounding error (SparseGPT, arXiv:2301.00774).
+    """
+
+    id: ClassVar[str] = "prune"
+    fraction: float = Field(ge=0, le=1)
+    by: Literal["magnitude", "sensitivity"] = "magnitude"
+    then: str | dict[str, Any] = "int6"
+    _inner: Quantizer = PrivateAttr()
+
+    def __hash__(self) -> int:
+        return hash((self.fraction, self.by, repr(self.then)))
+
+    @model_validator(mode="after")
+    def _make_inner(self) -> Prune:
+        from generator.quantizers import REGISTRY  # which imports this module
+
+        options = {} if isinstance(self.then, str) else dict(self.then)
+        name = self.then if isinstance(self.then, str) else options.pop("id", None)
+        if name not in REGISTRY or name == self.id:
+            raise ValueError(f"unknown quantizer {name!r} in 'then'")
+        self._inner = REGISTRY[name](**options)
+        return self
+
+    @property
+    def needs_statistics(self) -> bool:
+        return self.by == "sensitivity" or self._inner.needs_statistics
+
+    def quantize(
+        self, name: str, tensor: Tensor, statistics: TensorStatistics | None = None, mask: Tensor | None = None
+    ) -> Quantized:
+        weights = finite_float32(name, tensor, self.id)
+        importance = weights.abs()
+        if self.by == "sensitivity":
+            if statistics is None:
+                raise InputError(f"tensor {name!r} has no statistics, which prune by sensitivity needs")
+            pairs = zip(split(name, weights, statistics.transposed), matched(name, tensor, statistics, "token"), strict=True)
+            scores = [matrix.square() * m.outputs[:, None] * m.inputs.diagonal() for matrix, m in pairs]
+            importance = join(scores, tensor.shape, statistics.transposed)
+        kept = torch.ones(tensor.numel(), dtype=torch.bool, device=tensor.device)
+        kept[importance.reshape(-1).argsort(stable=True)[: round(self.fraction * tensor.numel())]] = False
+        kept = kept.reshape(tensor.shape) if mask is None else kept.reshape(tensor.shape) & mask
+        return self._inner.quantize(name, tensor, statistics, kept)

@@ -1,0 +1,195 @@
+"""Calibration statistics: the file that `golfpack calibrate` writes, and what a quantizer gets of it.
+
+A safetensors file. Per weight `name`, a stack of `count` matrices (1 unless the parameter has leading dimensions):
+
+    name:H  (count, in, in)    second moment of the inputs per token; all uses of the weight combined
+    name:g  (count, out)       diagonal second moment of the output gradients, so that row i's quadratic form is g_i H
+    name:A  (count, in, in)    the same per sequence (`--statistics sequence`)
+    name:B  (count, out, out)  or (count, out): output side of A
+    name:frequencies, name:gradients  of an embedding: share of each token, and the second moment of its rows' gradients
+
+The metadata's JSON says kind, tokens, sequences, which weights are stored transposed, all names of tied weights, and why
+weights are missing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from generator.errors import InputError
+from generator.files import write_atomically
+
+FORMAT = "golfpack statistics 1"
+
+
+@dataclass(frozen=True)
+class MatrixStatistics:
+    """Moments of one matrix y = W x, W of shape (out, in). The expected loss increase of an error E in W is ½ tr(B E A Eᵀ).
+
+    Attributes:
+        inputs: H or A, (in, in).
+        outputs: diagonal of B, (out,).
+        output_moment: B, (out, out); None when only its diagonal is known.
+    """
+
+    inputs: Tensor
+    outputs: Tensor
+    output_moment: Tensor | None = None
+
+    def to(self, device: torch.device) -> MatrixStatistics:
+        """The same on a device."""
+        if self.inputs.device == device:
+            return self
+        moment = self.output_moment
+        return MatrixStatistics(
+            self.inputs.to(device), self.outputs.to(device), moment.to(device) if moment is not None else None
+        )
+
+
+@dataclass(frozen=True)
+class TensorStatistics:
+    """Moments of one tensor: a stack of matrices, each per token and, when they were collected, per sequence.
+
+    `transposed` says that the tensor's trailing dimensions are (in, out).
+    """
+
+    token: list[MatrixStatistics]
+    sequence: list[MatrixStatistics] | None
+    transposed: bool
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """The moments of a model's weights."""
+
+    kind: str  # "token" or "sequence"
+    tokens: int
+    sequences: int
+    tensors: dict[str, Tensor]
+    shapes: dict[str, list[int]]
+    names: dict[str, list[str]]  # first name → all names of the same memory
+    transposed: list[str] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)  # weights without statistics, and the reason
+    source: str = "the statistics"
+
+    def find(self, names: Iterable[str]) -> TensorStatistics | None:
+        """The moments of the weight that goes by any of `names`; None if there are none."""
+        wanted = set(names)
+        first = next((first for first, known in self.names.items() if wanted.intersection(known)), None)
+        if first is None:
+            return None
+        token = _matrices(self.tensors[f"{first}:H"], self.tensors[f"{first}:g"])
+        sequence = None
+        if f"{first}:A" in self.tensors:
+            sequence = _matrices(self.tensors[f"{first}:A"], self.tensors[f"{first}:B"])
+        return TensorStatistics(token, sequence, first in self.transposed)
+
+    def why_missing(self, names: Iterable[str]) -> str:
+        """Why a weight has no statistics, for messages."""
+        return next((self.missing[name] for name in names if name in self.missing), f"{self.source} doesn't know the name")
+
+    def check_against(self, tensors: Mapping[str, Tensor], names: Mapping[str, list[str]]) -> None:
+        """That the statistics are of this checkpoint.
+
+        Args:
+            tensors: first name → tensor.
+            names: first name → all names.
+
+        Raises:
+            InputError: a name is not in the checkpoint, or has another shape there; the message lists them.
+        """
+        by_name = {name: tensors[first] for first, known in names.items() for name in known}
+        unknown = [first for first, known in self.names.items() if not any(name in by_name for name in known)]
+        differing = []
+        for first, known in self.names.items():
+            tensor = next((by_name[name] for name in known if name in by_name), None)
+            if tensor is not None and list(tensor.shape) != self.shapes[first]:
+                differing.append(f"{first} is {_times(tensor.shape)} in the checkpoint, {_times(self.shapes[first])} here")
+        if unknown or differing:
+            parts = ([f"not in the checkpoint: {', '.join(unknown)}"] if unknown else []) + differing
+            raise InputError(f"{self.source} doesn't match the checkpoint: {'; '.join(parts)}")
+
+    def save(self, path: str | Path) -> None:
+        """Write the file, whole or not at all."""
+        metadata = {
+            "kind": self.kind,
+            "tokens": self.tokens,
+            "sequences": self.sequences,
+            "shapes": self.shapes,
+            "names": self.names,
+            "transposed": self.transposed,
+            "missing": self.missing,
+        }
+        contiguous = {name: tensor.cpu().contiguous() for name, tensor in self.tensors.items()}
+        write_atomically(path, save(contiguous, {"format": FORMAT, "golfpack": json.dumps(metadata)}))
+
+
+def load_statistics(path: str | Path) -> Statistics:
+    """Read a statistics file.
+
+    Raises:
+        InputError: it is missing, not a statistics file, incomplete, or holds NaN or Inf.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"statistics {path} does not exist; golfpack calibrate makes one")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise InputError(f"{path} is not a statistics file of golfpack calibrate")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header = json.loads(metadata["golfpack"])
+        statistics = Statistics(
+            str(header["kind"]),
+            int(header["tokens"]),
+            int(header["sequences"]),
+            tensors,
+            dict(header["shapes"]),
+            dict(header["names"]),
+            list(header["transposed"]),
+            dict(header["missing"]),
+            f"statistics {path}",
+        )
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"statistics {path} cannot be read: {error}") from error
+    _check(statistics)
+    return statistics
+
+
+def _check(statistics: Statistics) -> None:
+    for name, tensor in statistics.tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise InputError(f"{statistics.source} holds NaN or Inf in {name!r}; calibrate again in float32")
+    for name, shape in statistics.shapes.items():
+        inputs, outputs = shape[-1], shape[-2]
+        if name in statistics.transposed:
+            inputs, outputs = outputs, inputs
+        count = 1
+        for size in shape[:-2]:
+            count *= size
+        expected: dict[str, list[tuple[int, ...]]] = {"H": [(count, inputs, inputs)], "g": [(count, outputs)]}
+        if statistics.kind == "sequence":
+            expected |= {"A": expected["H"], "B": [(count, outputs), (count, outputs, outputs)]}
+        for key, shapes in expected.items():
+            found = statistics.tensors.get(f"{name}:{key}")
+            if found is None or tuple(found.shape) not in shapes:
+                raise InputError(f"{statistics.source} lacks {name}:{key}, or has it in another shape")
+
+
+def _matrices(inputs: Tensor, outputs: Tensor) -> list[MatrixStatistics]:
+    if outputs.ndim == 2:
+        return [MatrixStatistics(a, b) for a, b in zip(inputs, outputs, strict=True)]
+    return [MatrixStatistics(a, b.diagonal(), b) for a, b in zip(inputs, outputs, strict=True)]
+
+
+def _times(shape: Iterable[int]) -> str:
+    return "×".join(map(str, shape))

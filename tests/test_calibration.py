@@ -1,0 +1,342 @@
+"""Calibration: which uses of a weight are found, what is summed, sampling, several processes, refusals."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from generator.calibration import calibrate, collect_statistics, generate, language_model_loss
+from generator.calibration.moments import combine
+from generator.errors import InputError
+from generator.statistics import load_statistics
+
+VOCABULARY, WIDTH = 11, 6
+
+
+class Plain(nn.Module):
+    """Tied embedding, one linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Embedding(VOCABULARY, WIDTH)
+        self.layer = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return functional.linear(torch.tanh(self.layer(self.embedding(tokens))), self.embedding.weight)
+
+
+def loss_of(model: nn.Module, batch: Tensor) -> Tensor:
+    logits = model(batch[:, :-1])
+    return functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten(), reduction="sum")
+
+
+def batches(count: int = 2, sequences: int = 3, length: int = 5) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randint(VOCABULARY, (sequences, length), generator=generator) for _ in range(count)]
+
+
+def test_moments_are_those_of_autograd() -> None:
+    """A, B, H and g of a layer against gradients computed one sequence and one token at a time."""
+    model = Plain().eval()
+    statistics = collect_statistics(model, batches(), loss_of)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    tokens = 2 * 3 * 4
+    assert (statistics.tokens, statistics.sequences) == (tokens, 6)
+
+    gradients, inputs, outputs = [], [], []
+    for sequence in torch.cat(batches()).split(1):
+        model.zero_grad()
+        loss_of(model, sequence).backward()
+        gradients.append((model.layer.weight.grad.clone(), model.embedding.weight.grad.clone()))
+        x = model.embedding(sequence[:, :-1]).detach()
+        y = model.layer(x).detach().requires_grad_()
+        logits = functional.linear(torch.tanh(y), model.embedding.weight)
+        functional.cross_entropy(logits.flatten(0, 1), sequence[:, 1:].flatten(), reduction="sum").backward()
+        inputs.append(x[0])
+        outputs.append(y.grad[0])
+    x, d = torch.cat(inputs), torch.cat(outputs)
+    found = statistics.tensors
+    torch.testing.assert_close(found["layer.weight:H"][0], x.T @ x / tokens)
+    torch.testing.assert_close(found["layer.weight:g"][0], d.square().mean(0))
+    for number, name in enumerate(("layer.weight", "embedding.weight")):  # the tied weight's gradient has both of its uses
+        moment = sum(pair[number].T @ pair[number] for pair in gradients) / tokens
+        torch.testing.assert_close(found[f"{name}:A"][0], moment, rtol=1e-4, atol=1e-6)
+        inverse = torch.linalg.inv(moment.double() + 0.01 * moment.diagonal().mean() * torch.eye(WIDTH)).float()
+        expected = sum(pair[number] @ inverse @ pair[number].T for pair in gradients) / (WIDTH * tokens)
+        torch.testing.assert_close(found[f"{name}:B"][0], expected, rtol=1e-3, atol=1e-6)
+
+
+def test_embeddings_have_frequencies_and_the_gradients_of_their_rows() -> None:
+    statistics = collect_statistics(Plain().eval(), batches(), loss_of, kind="token")
+    tokens = torch.cat(batches())[:, :-1].flatten()
+    counts = torch.bincount(tokens, minlength=VOCABULARY)
+    torch.testing.assert_close(statistics.tensors["embedding.weight:frequencies"], counts / len(tokens))
+    assert statistics.tensors["embedding.weight:gradients"].shape == (WIDTH, WIDTH)
+    assert "embedding.weight:A" not in statistics.tensors
+
+
+def test_one_use_combines_to_itself_and_equal_uses_add_up() -> None:
+    h, g = torch.eye(4) * 3, torch.tensor([1.0, 2.0])
+    assert combine([(h, g)]) == (h, g)
+    total, rows = combine([(h, g), (h, g)])
+    torch.testing.assert_close(rows[:, None, None] * total, 2 * g[:, None, None] * h, rtol=0.02, atol=0)
+
+
+class Uses(nn.Module):
+    """The same product y = W x in ways that models write it."""
+
+    def __init__(self, how: str):
+        super().__init__()
+        torch.manual_seed(0)
+        self.how = how
+        self.embedding = nn.Embedding(VOCABULARY, WIDTH)
+        shape = {"bank": (3, WIDTH, WIDTH), "rows": (3 * WIDTH, WIDTH), "bank flattened": (3, WIDTH, WIDTH)}
+        self.weight = nn.Parameter(torch.randn(shape.get(how, (WIDTH, WIDTH))))
+
+    def product(self, x: Tensor) -> Tensor:
+        weight = self.weight
+        return {
+            "linear": lambda: functional.linear(x, weight),
+            "matmul": lambda: x @ weight.T,
+            "torch.matmul": lambda: torch.matmul(x, weight.t()),
+            "mm": lambda: torch.mm(x.flatten(0, 1), weight.T).view(x.shape),
+            "addmm": lambda: torch.addmm(torch.zeros(WIDTH), x.flatten(0, 1), weight.T).view(x.shape),
+            "left": lambda: (weight @ x.flatten(0, 1).T).T.reshape(x.shape),
+            "cast": lambda: functional.linear(x.double(), weight.double()).float(),
+            "transposed": lambda: x @ weight,
+            "bank": lambda: functional.linear(x, weight[1]),
+            "rows": lambda: functional.linear(x, weight[WIDTH : 2 * WIDTH]),
+            "bank flattened": lambda: functional.linear(x, weight.view(3 * WIDTH, WIDTH))[..., WIDTH : 2 * WIDTH],
+            "twice": lambda: functional.linear(functional.linear(x, weight), weight),
+            "frozen": lambda: functional.linear(x, weight.detach()),
+        }[self.how]()
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        y = self.product(self.embedding(tokens))
+        return torch.cat((y, y[..., : VOCABULARY - WIDTH]), -1)
+
+
+@pytest.mark.parametrize(
+    "how", ["matmul", "torch.matmul", "mm", "addmm", "left", "cast", "frozen", "transposed", "bank", "rows", "bank flattened"]
+)
+def test_every_way_to_write_a_product_is_found(how: str) -> None:
+    model, reference = Uses(how).eval(), Uses("linear").eval()
+    with torch.no_grad():
+        stacked = model.weight.numel() > WIDTH * WIDTH
+        part = model.weight.view(3, WIDTH, WIDTH)[1] if stacked else model.weight.T if how == "transposed" else model.weight
+        reference.weight.copy_(part)
+        reference.embedding.weight.copy_(model.embedding.weight)
+    found = collect_statistics(model, batches(), loss_of).find(["weight"])
+    expected = collect_statistics(reference, batches(), loss_of).find(["weight"])
+    assert found is not None
+    assert expected is not None
+    assert found.transposed == (how == "transposed")
+    assert found.sequence is not None
+    assert expected.sequence is not None
+    matrix_number = 1 if how in ("bank", "bank flattened") else 0
+    rows = slice(WIDTH, 2 * WIDTH) if how == "rows" else slice(0, WIDTH)
+    for mine, theirs in zip(
+        (found.token[matrix_number], found.sequence[matrix_number]), (expected.token[0], expected.sequence[0]), strict=True
+    ):
+        torch.testing.assert_close(mine.inputs, theirs.inputs, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(mine.outputs[rows], theirs.outputs, rtol=1e-3, atol=1e-6)
+    if how == "bank":  # its other matrices were never used
+        assert not found.token[0].inputs.any()
+
+
+def test_a_weight_used_twice_adds_both_uses() -> None:
+    model = Uses("twice").eval()
+    statistics = collect_statistics(model, batches(), loss_of)
+    x = model.embedding(torch.cat(batches())[:, :-1]).flatten(0, 1).detach()
+    y = (x @ model.weight.T).detach()
+    torch.testing.assert_close(statistics.tensors["weight:H"][0], (x.T @ x + y.T @ y) / len(x), rtol=1e-4, atol=1e-5)
+
+
+class Odd(nn.Module):
+    """A linear layer next to weights that can't be attributed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(VOCABULARY, WIDTH)
+        self.head = nn.Linear(WIDTH, VOCABULARY)
+        self.einsum = nn.Parameter(torch.eye(WIDTH))
+        self.unused = nn.Parameter(torch.eye(WIDTH))
+        self.dropped = nn.Parameter(torch.eye(WIDTH))
+        self.blind = nn.Parameter(torch.eye(WIDTH))
+        self.strided = nn.Parameter(torch.randn(2 * WIDTH, WIDTH))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.embedding(tokens)
+        x = torch.einsum("btd,ed->bte", x, self.einsum)
+        with torch.no_grad():
+            y = functional.linear(x, self.blind)
+        functional.linear(x, self.dropped)
+        x = x + y
+        x = x + functional.linear(x, self.strided[::2])
+        x.relu_()  # in place, on something that was watched
+        return self.head(x)
+
+
+def test_weights_that_cannot_be_attributed_are_listed_with_the_reason() -> None:
+    statistics = collect_statistics(Odd().eval(), batches(), loss_of)
+    assert sorted(statistics.shapes) == ["embedding.weight", "head.weight"]
+    assert "einsum" in statistics.missing["einsum"]
+    assert "no matrix product" in statistics.missing["unused"]
+    assert "gradients are switched off" in statistics.missing["blind"]
+    assert "no gradient" in statistics.missing["dropped"]
+    assert "strided" in statistics.missing["strided"]
+
+
+def test_statistics_survive_the_file_and_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        collect_statistics(Plain().eval(), batches(), language_model_loss(), seed=3).save(tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    collect_statistics(Plain().eval(), batches(), language_model_loss(), seed=4).save(tmp_path / "b")
+    assert (tmp_path / "a").read_bytes() != (tmp_path / "b").read_bytes()
+    loaded = load_statistics(tmp_path / "a")
+    assert loaded.names["embedding.weight"] == ["embedding.weight"]
+    assert loaded.kind == "sequence"
+
+
+def test_sampled_labels_make_g_the_fisher_diagonal() -> None:
+    """E over labels of the gradient's square, known in closed form at the logits: p (1 − p)."""
+    model = Uses("linear").eval()
+    logits = model(torch.cat(batches(200))[:, :-1]).softmax(-1)
+    statistics = collect_statistics(model, batches(200), language_model_loss(), kind="token")
+    p = logits.flatten(0, 1)
+    folded = torch.zeros(WIDTH)
+    for output in range(WIDTH):  # outputs are used once or twice as logits
+        columns = [c for c in range(VOCABULARY) if c % WIDTH == output]
+        share = p[:, columns].sum(1)
+        folded[output] = (share * (1 - share)).mean()
+    torch.testing.assert_close(statistics.tensors["weight:g"][0], folded, rtol=0.1, atol=0)
+
+
+def test_generated_sequences_follow_the_model() -> None:
+    class Next(nn.Module):
+        """Token t is followed by t + 1, almost surely, or by t + 2."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.unused = nn.Parameter(torch.zeros(1))
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            one = functional.one_hot((tokens + 1) % VOCABULARY, VOCABULARY)
+            return 12.0 * one + 4.0 * functional.one_hot((tokens + 2) % VOCABULARY, VOCABULARY)
+
+    sampled = generate(Next(), 5, 7, batch=2, start=0, top_k=1)
+    assert [len(part) for part in sampled] == [2, 2, 1]
+    assert all(torch.equal(row, torch.arange(8)) for part in sampled for row in part)
+    hot = torch.cat(generate(Next(), 200, 4, temperature=20.0, batch=200))
+    assert len(hot[:, 0].unique()) == VOCABULARY
+    assert (hot[:, 1:] != (hot[:, :-1] + 1) % VOCABULARY).any()
+    assert torch.equal(hot, torch.cat(generate(Next(), 200, 4, temperature=20.0, batch=200)))
+
+
+def test_self_generated_calibration_needs_no_batches() -> None:
+    statistics = calibrate((Plain().eval(), [], loss_of), self_generate=4, length=6, batch=2)
+    assert (statistics.tokens, statistics.sequences) == (24, 4)
+    with pytest.raises(InputError, match="--length"):
+        calibrate((Plain().eval(), [], loss_of), self_generate=4)
+
+
+def refusals() -> dict[str, tuple[Callable[[], Any], str]]:
+    compiled = Plain().eval()
+    return {
+        "training mode": (lambda: calibrate((Plain(), batches(), loss_of)), "training mode"),
+        "two values": (lambda: calibrate((compiled, batches())), "must return"),
+        "no batches": (lambda: calibrate((compiled, [], loss_of)), "no batches"),
+        "vector loss": (lambda: calibrate((compiled, batches(), lambda m, b: m(b).sum((0, 1)))), "scalar"),
+        "NaN loss": (lambda: calibrate((compiled, batches(), lambda m, b: m(b).sum() * torch.nan)), "loss is nan on batch 1"),
+        "nothing seen": (lambda: calibrate((compiled, batches(), lambda m, b: b.float().sum())), "no use of a weight"),
+        "no tensor": (lambda: calibrate((compiled, ["text"], loss_of)), "first dimension counts sequences"),
+        "odd rows": (
+            lambda: calibrate((compiled, batches(), lambda m, b: loss_of(m, b[:2]))),
+            "8 rows in a batch of 3 sequences",
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", refusals())
+def test_refusals(name: str) -> None:
+    action, message = refusals()[name]
+    with pytest.raises(InputError, match=message):
+        action()
+
+
+CALIBRATION_FILE = """
+import os, sys
+import torch
+sys.path.insert(0, {tests!r})
+from test_calibration import Plain, batches, loss_of
+
+
+def everything():
+    return Plain().eval(), batches(4), loss_of
+
+
+def share():
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    return Plain().eval(), batches(4)[rank::world], loss_of
+"""
+
+
+def test_two_processes_give_the_sums_of_one(golfpack, tmp_path: Path) -> None:
+    file = tmp_path / "calibration_file.py"
+    file.write_text(CALIBRATION_FILE.format(tests=str(Path(__file__).parent)))
+    one = golfpack("calibrate", f"{file}:everything", "-o", tmp_path / "one.safetensors")
+    assert one.status == 0, one.err
+    assert "2 weights, 48 tokens in 12 sequences" in one.out
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    root = str(Path(__file__).parent.parent)
+    environment = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "PYTHONPATH": root}
+    command = [
+        sys.executable,
+        "-c",
+        "from generator.cli import main; main()",
+        "calibrate",
+        f"{file}:share",
+        "-o",
+        str(tmp_path / "two.safetensors"),
+    ]
+    processes = [
+        subprocess.Popen(command, env={**environment, "RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE, text=True)
+        for rank in "01"
+    ]
+    for process in processes:
+        _, messages = process.communicate(timeout=120)
+        assert process.returncode == 0, messages
+    first, second = load_file(tmp_path / "one.safetensors"), load_file(tmp_path / "two.safetensors")
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        torch.testing.assert_close(second[name], tensor, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("nothing", "does not name a function"),
+        ("nowhere.py:f", "nowhere.py does not exist"),
+        ("no_such_module:f", "can't be imported"),
+        ("generator.errors:missing", "has no function 'missing'"),
+    ],
+)
+def test_functions_that_cannot_be_found(golfpack, tmp_path: Path, where: str, message: str) -> None:
+    result = golfpack("calibrate", where, "-o", tmp_path / "out.safetensors")
+    assert result.status == 2
+    assert message in result.err
+    assert not list(tmp_path.iterdir())
