@@ -17,8 +17,9 @@ from generator.payload import StoredTensor, Stream, check_decodes_to, write_payl
 from generator.quantize import Cache, as_statistics, quantize_checkpoint, statistics_recipe
 from generator.quantizers import Quantized
 from generator.recipe import Recipe, load_recipe, make_recipe
-from generator.source.compress import compress_code
+from generator.source.compress import compress_lzma
 from generator.source.loader import render_loader
+from generator.source.shrink import minify
 from generator.statistics import Statistics
 from runtime_stub.split import Array
 
@@ -87,7 +88,7 @@ def code(
 
     def loader_bytes(ids: frozenset[str]) -> int:
         loader = render_loader(others | ids, dequantizers, "payload")
-        return len(compress_code(ast.unparse(loader).encode()))
+        return len(compress_lzma(minify(ast.Module([loader], [])).encode(), quick=True))
 
     plans = {}
     for auto in dict.fromkeys(codec for codec in fixed if isinstance(codec, Auto)):
