@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,13 @@ def encode_checkpoint(checkpoint: Checkpoint, recipe: Recipe, statistics: Statis
     return payload
 
 
+@lru_cache(maxsize=256)
+def _loader_bytes(codecs: frozenset[str], dequantizers: frozenset[str]) -> int:
+    """About what the loader for these takes in the artifact."""
+    loader = render_loader(codecs, dequantizers, "payload")
+    return len(compress_lzma(minify(ast.Module([loader], [])).encode(), quick=True))
+
+
 def code(
     quantized: Mapping[str, Quantized], codecs: Mapping[str, Codec], names: Mapping[str, list[str]], cache: Cache
 ) -> bytes:
@@ -84,11 +92,10 @@ def code(
     if not automatic:
         return _write(quantized, fixed, names, cache)
     dequantizers = {result.dequantizer for result in quantized.values()}
-    others = {codec.id for codec in fixed if not isinstance(codec, Auto)}
+    others = frozenset(codec.id for codec in fixed if not isinstance(codec, Auto))
 
     def loader_bytes(ids: frozenset[str]) -> int:
-        loader = render_loader(others | ids, dequantizers, "payload")
-        return len(compress_lzma(minify(ast.Module([loader], [])).encode(), quick=True))
+        return _loader_bytes(others | ids, frozenset(dequantizers))
 
     plans = {}
     for auto in dict.fromkeys(codec for codec in fixed if isinstance(codec, Auto)):
