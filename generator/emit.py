@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import copy
+import pickle
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from generator import carriers
 from generator.carriers import AUTO, Parts, Written
@@ -16,7 +18,7 @@ from generator.source.compress import AUTOMATIC, CODERS, compress_code, compress
 from generator.source.loader import render_loader
 from generator.source.script import IMPORT_LINE, Script, identifiers, parse, replace_imports
 from generator.source.selfreading import reads_own_text, wants_source
-from generator.source.shrink import Shrinking, find_blockers, minify, shrink
+from generator.source.shrink import Shrinking, Variant, find_blockers, minify, shrink
 from generator.version import __version__
 
 _PAYLOAD = "golfpack_payload"  # stands for the payload's name until it is known which names are free
@@ -167,24 +169,35 @@ def render_code(
     """The smallest minified code, with the loader inlined where the script loads weights."""
     options = options or Options()
     tree = add_bundle(copy.deepcopy(script.tree), options.bundle, options.shrinking)
+    source = source or ("read_span", (0, len(payload or b"")))
+    # Placeholders for the payload's sizes: code for payloads that differ in size alone, as a search makes, is minified once.
+    numbers = {f"golfpack_number_{index}_": number for index, number in enumerate(source[1])}
     if payload is not None:
         manifest = read_manifest(payload)
         loader = render_loader(
             {stream.codec for stream in manifest.streams},
             {tensor.dequantizer for tensor in manifest.tensors},
             _PAYLOAD,
-            source or ("read_span", (0, len(payload))),
+            (source[0], [*numbers]),
             makes_process_group(script.tree) if options.broadcast is None else options.broadcast,
         )
         if find_blockers(tree, options.shrinking):
             loader = _shrink_alone(loader)
         tree = replace_imports(tree, loader)
     candidates = []
-    for variant in shrink(tree, options.shrinking).variants:
-        names = _free_names(parse(variant.text.encode(), str(script.path)))
+    for variant, names in _minified(pickle.dumps(tree), options.shrinking):
         text = variant.text.replace(_PAYLOAD, names[0])
+        for placeholder, number in numbers.items():
+            text = text.replace(placeholder, str(number))
         candidates.append(Rendered(text, names, variant.name))
     return min(candidates, key=lambda candidate: len(compress_lzma(candidate.text.encode(), quick=True)))
+
+
+@lru_cache(maxsize=8)
+def _minified(pickled: bytes, shrinking: Shrinking) -> list[tuple[Variant, tuple[str, str, str]]]:
+    """The variants of a pickled syntax tree, each with three names that it leaves free."""
+    variants = shrink(pickle.loads(pickled), shrinking).variants
+    return [(variant, _free_names(parse(variant.text.encode(), "minified code"))) for variant in variants]
 
 
 def makes_process_group(tree: ast.Module) -> bool:

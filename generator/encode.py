@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from generator.payload import StoredTensor, Stream, check_decodes_to, write_payl
 from generator.quantize import Cache, as_statistics, quantize_checkpoint, statistics_recipe
 from generator.quantizers import Quantized
 from generator.recipe import Recipe, load_recipe, make_recipe
-from generator.source.compress import compress_code
+from generator.source.compress import compress_lzma
 from generator.source.loader import render_loader
+from generator.source.shrink import minify
 from generator.statistics import Statistics
 from runtime_stub.split import Array
 
@@ -73,6 +75,13 @@ def encode_checkpoint(checkpoint: Checkpoint, recipe: Recipe, statistics: Statis
     return payload
 
 
+@lru_cache(maxsize=256)
+def _loader_bytes(codecs: frozenset[str], dequantizers: frozenset[str]) -> int:
+    """About what the loader for these takes in the artifact."""
+    loader = render_loader(codecs, dequantizers, "payload")
+    return len(compress_lzma(minify(ast.Module([loader], [])).encode(), quick=True))
+
+
 def code(
     quantized: Mapping[str, Quantized], codecs: Mapping[str, Codec], names: Mapping[str, list[str]], cache: Cache
 ) -> bytes:
@@ -83,11 +92,10 @@ def code(
     if not automatic:
         return _write(quantized, fixed, names, cache)
     dequantizers = {result.dequantizer for result in quantized.values()}
-    others = {codec.id for codec in fixed if not isinstance(codec, Auto)}
+    others = frozenset(codec.id for codec in fixed if not isinstance(codec, Auto))
 
     def loader_bytes(ids: frozenset[str]) -> int:
-        loader = render_loader(others | ids, dequantizers, "payload")
-        return len(compress_code(ast.unparse(loader).encode()))
+        return _loader_bytes(others | ids, frozenset(dequantizers))
 
     plans = {}
     for auto in dict.fromkeys(codec for codec in fixed if isinstance(codec, Auto)):

@@ -7,7 +7,7 @@ collide with one of the script's, and every name can be shortened together with 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module, resources
 from typing import Any
@@ -32,7 +32,7 @@ def render_loader(
     codecs: Iterable[str],
     dequantizers: Iterable[str],
     payload_name: str,
-    source: tuple[str, tuple[int, ...]] = ("read_span", (0, -1)),
+    source: tuple[str, Sequence[int | str]] = ("read_span", (0, -1)),
     broadcast: bool = False,
 ) -> ast.FunctionDef:
     """The loader as a function definition, without docstrings and annotations.
@@ -41,7 +41,8 @@ def render_loader(
         codecs: ids of the codecs that the payload uses.
         dequantizers: ids of the dequantizers that it uses.
         payload_name: the global variable that will hold the open file with the payload.
-        source: function of runtime_stub.carriage that reads the payload, and its arguments after the file.
+        source: function of runtime_stub.carriage that reads the payload, and its arguments after the file:
+            numbers, or names that stand for them.
         broadcast: whether one process decodes for all of a process group.
     """
     decoders = {codec: DECODERS[codec] for codec in sorted(codecs)}
