@@ -17,7 +17,9 @@ from runtime_stub.split import Array
 MAX_SYMBOLS = 4095
 MAX_CLASSES = 64
 MAX_SPREAD = 1 << 48  # of the last class; larger ones would overflow 64 bits
+UNSEEN = 0.02  # count of a symbol that a class does not have, for code lengths
 FLAT = 1 << 40  # spread of a prior that is the same everywhere
+REFINEMENTS = 2  # rounds of giving each row and column the class that codes it shortest
 RESOLUTIONS = (1, 2, 3, 4, 6)  # classes per octave that are tried
 
 
@@ -77,6 +79,8 @@ def make_kind(arrays: Sequence[Array], by_bytes: bool, fitted: bool = True) -> K
             best, kind.rows, kind.columns = cost, rows, columns
             resolution = max(row_resolution, column_resolution)
             kind.ratio = round(64 * 2 ** (2 / resolution)) if resolution else 64
+    for _ in range(REFINEMENTS if kind.classes > 1 else 0):
+        _reassign(kind)
     if (kind.ratio / 64) ** kind.classes > MAX_SPREAD / 2:
         kind.ratio = 64  # so wide a range that the last prior could not be computed: the same prior for every class
     kind.spread = _spread(kind, magnitudes)
@@ -134,13 +138,38 @@ def _grid(logarithms: Sequence[Array], resolution: int) -> list[Array]:
 
 def _cost(kind: Kind, rows: Sequence[Array], columns: Sequence[Array]) -> float:
     """Bits for elements and classes with ideal tables, and for the tables' learning."""
+    return sum(_bits(counts) for counts in (_counts(kind, rows, columns), _histogram(rows), _histogram(columns)))
+
+
+def _counts(kind: Kind, rows: Sequence[Array], columns: Sequence[Array]) -> Array:
+    """How often each class has each symbol, (classes, symbols + 1)."""
     classes = 1 + _largest(rows) + _largest(columns)
     width = kind.symbols + 1
     counts = np.zeros(classes * width, "i8")
     for matrix, row, column in zip(kind.matrices, rows, columns, strict=True):
         cells = (row[:, None] + column) * width + np.minimum(matrix, kind.symbols)
         counts += np.bincount(cells.ravel(), minlength=counts.size)
-    return sum(_bits(c) for c in (counts.reshape(classes, width), _histogram(rows), _histogram(columns)))
+    return counts.reshape(classes, width)
+
+
+def _reassign(kind: Kind) -> None:
+    """Move each row and column by up to two classes to where its symbols and the class itself take fewest bits."""
+    counts = _counts(kind, kind.rows, kind.columns) + UNSEEN
+    lengths = (-np.log2(counts / counts.sum(1, keepdims=True))).astype("f4")
+    for along, classes, others in ((1, kind.rows, kind.columns), (0, kind.columns, kind.rows)):
+        most = _largest(classes)
+        if not most:
+            continue
+        frequency = _histogram(classes)[0] + 0.5
+        side = -np.log2(frequency / frequency.sum())
+        for number, (matrix, current, other) in enumerate(zip(kind.matrices, classes, others, strict=True)):
+            symbols = np.minimum(matrix, kind.symbols)
+            options = np.clip(current + np.arange(-2, 3)[:, None], 0, most)
+            bits = []
+            for option in options:
+                table = option[:, None] + other if along else other[:, None] + option
+                bits.append(lengths[table, symbols].sum(along) + side[option])
+            classes[number] = options[np.argmin(bits, 0), np.arange(len(current))]
 
 
 def _histogram(classes: Sequence[Array]) -> Array:
