@@ -19,6 +19,7 @@ from generator.quantizers import Quantized
 from generator.recipe import Recipe, load_recipe, make_recipe
 from generator.source.compress import compress_code
 from generator.source.loader import render_loader
+from generator.source.shrink import Shrinking, minify
 from generator.statistics import Statistics
 from runtime_stub.split import Array
 
@@ -87,7 +88,8 @@ def code(
 
     def loader_bytes(ids: frozenset[str]) -> int:
         loader = render_loader(others | ids, dequantizers, "payload")
-        return len(compress_code(ast.unparse(loader).encode()))
+        names = Shrinking(keep_names=frozenset({loader.name}))
+        return len(compress_code(minify(ast.Module([loader], []), names).encode()))
 
     plans = {}
     for auto in dict.fromkeys(codec for codec in fixed if isinstance(codec, Auto)):
