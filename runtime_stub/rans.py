@@ -16,7 +16,7 @@ from runtime_stub.split import Array, Specs
 
 PRECISION = 14  # bits of a frequency
 INCREMENT = 32  # what one symbol adds to its count
-PRIOR = 2048  # what the counts of a fresh table add up to, about
+PRIOR = 1024  # what the counts of a fresh table add up to, about
 COUNTED = 2**16  # symbols of each period that are counted: enough, and counting takes time
 PERIOD = 2**18  # symbols between two updates of the tables, at most; also elements of a block of rows, about
 
@@ -40,13 +40,13 @@ def rans_model(symbols: int, center: int, spread: int, ratio: int, classes: int)
 def rans_renew(model: Model, lanes: int) -> tuple[Array, Array]:
     """Frequencies and starts of all symbols, (classes, symbols + 1) each, from the counts so far.
 
-    The frequencies of a class add up to 2^PRECISION; the escape always has one. Tables are renewed often at first, then each
-    time a quarter more was seen.
+    The frequencies of a class add up to 2^PRECISION; the escape always has one. Tables are renewed each time an eighth
+    more was seen (a sixteenth, where they are not symmetric), at most every PERIOD symbols.
     """
     bounds = model[0].cumsum(1)
     bounds = bounds * (2**PRECISION - 1) // bounds[:, -1:]
     bounds[:, -1] += 1
-    model[2] = min(max(int(model[0].sum()) >> 7, lanes), PERIOD)
+    model[2] = min(max(int(model[0].sum()) >> 9, lanes), PERIOD)
     frequencies = np.diff(bounds, 1, 1, 0)
     return frequencies, bounds - frequencies
 

@@ -11,13 +11,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from runtime_stub.rans import rans_matrix
+from runtime_stub.rans import rans_matrix, rans_model
 from runtime_stub.split import Array
 
 MAX_SYMBOLS = 4095
 MAX_CLASSES = 64
 MAX_SPREAD = 1 << 48  # of the last class; larger ones would overflow 64 bits
+UNSEEN = 0.02  # count of a symbol that a class does not have, for code lengths
 FLAT = 1 << 40  # spread of a prior that is the same everywhere
+PRIOR_RATIOS = (64, 72, 80, 90, 101, 114, 128, 144, 161, 203, 256)
+MAX_OCTAVES = 26  # of the first class's spread
+LEARNED = 64  # symbols of each class that its prior is fitted for; tables then know more than the prior
+REFINEMENTS = 2  # rounds of giving each row and column the class that codes it shortest
 RESOLUTIONS = (1, 2, 3, 4, 6)  # classes per octave that are tried
 
 
@@ -77,9 +82,9 @@ def make_kind(arrays: Sequence[Array], by_bytes: bool, fitted: bool = True) -> K
             best, kind.rows, kind.columns = cost, rows, columns
             resolution = max(row_resolution, column_resolution)
             kind.ratio = round(64 * 2 ** (2 / resolution)) if resolution else 64
-    if (kind.ratio / 64) ** kind.classes > MAX_SPREAD / 2:
-        kind.ratio = 64  # so wide a range that the last prior could not be computed: the same prior for every class
-    kind.spread = _spread(kind, magnitudes)
+    for _ in range(REFINEMENTS if kind.classes > 1 else 0):
+        _reassign(kind)
+    kind.spread, kind.ratio = _prior(kind)
     return kind
 
 
@@ -134,13 +139,38 @@ def _grid(logarithms: Sequence[Array], resolution: int) -> list[Array]:
 
 def _cost(kind: Kind, rows: Sequence[Array], columns: Sequence[Array]) -> float:
     """Bits for elements and classes with ideal tables, and for the tables' learning."""
+    return sum(_bits(counts) for counts in (_counts(kind, rows, columns), _histogram(rows), _histogram(columns)))
+
+
+def _counts(kind: Kind, rows: Sequence[Array], columns: Sequence[Array]) -> Array:
+    """How often each class has each symbol, (classes, symbols + 1)."""
     classes = 1 + _largest(rows) + _largest(columns)
     width = kind.symbols + 1
     counts = np.zeros(classes * width, "i8")
     for matrix, row, column in zip(kind.matrices, rows, columns, strict=True):
         cells = (row[:, None] + column) * width + np.minimum(matrix, kind.symbols)
         counts += np.bincount(cells.ravel(), minlength=counts.size)
-    return sum(_bits(c) for c in (counts.reshape(classes, width), _histogram(rows), _histogram(columns)))
+    return counts.reshape(classes, width)
+
+
+def _reassign(kind: Kind) -> None:
+    """Move each row and column by up to two classes to where its symbols and the class itself take fewest bits."""
+    counts = _counts(kind, kind.rows, kind.columns) + UNSEEN
+    lengths = (-np.log2(counts / counts.sum(1, keepdims=True))).astype("f4")
+    for along, classes, others in ((1, kind.rows, kind.columns), (0, kind.columns, kind.rows)):
+        most = _largest(classes)
+        if not most:
+            continue
+        frequency = _histogram(classes)[0] + 0.5
+        side = -np.log2(frequency / frequency.sum())
+        for number, (matrix, current, other) in enumerate(zip(kind.matrices, classes, others, strict=True)):
+            symbols = np.minimum(matrix, kind.symbols)
+            options = np.clip(current + np.arange(-2, 3)[:, None], 0, most)
+            bits = []
+            for option in options:
+                table = option[:, None] + other if along else other[:, None] + option
+                bits.append(lengths[table, symbols].sum(along) + side[option])
+            classes[number] = options[np.argmin(bits, 0), np.arange(len(current))]
 
 
 def _histogram(classes: Sequence[Array]) -> Array:
@@ -156,15 +186,20 @@ def _bits(counts: Array) -> float:
     return float((totals * np.log2(totals)).sum() - entropy + 0.5 * np.log2(counts[occurring]).sum())
 
 
-def _spread(kind: Kind, magnitudes: Sequence[Array]) -> int:
-    """The first class's spread: for Student's t with 7 degrees of freedom, five times the variance."""
-    total, weight = 0.0, 0
-    for magnitude, row, column in zip(magnitudes, kind.rows, kind.columns, strict=True):
-        scale = (kind.ratio / 64) ** -(row[:, None] + column).astype("f4")
-        total += float((magnitude**2 * scale).sum(dtype="f8"))
-        weight += magnitude.size
-    limit = MAX_SPREAD / (kind.ratio / 64) ** kind.classes
-    return max(1, min(FLAT, int(limit / 2), round(5 * total / max(weight, 1))))
+def _prior(kind: Kind) -> tuple[int, int]:
+    """Spread and ratio of the priors that fit the first symbols of all classes best."""
+    counts = _counts(kind, kind.rows, kind.columns)
+    totals = np.maximum(counts.sum(1, keepdims=True), 1)
+    weights = counts / totals * np.minimum(totals, LEARNED)
+    best = (float("inf"), 1, 64)
+    for ratio in PRIOR_RATIOS if kind.classes > 1 else (64,):
+        for spread in (round(2 ** (exponent / 2)) for exponent in range(2 * MAX_OCTAVES)):
+            if spread * (ratio / 64) ** kind.classes > MAX_SPREAD / 2:
+                break
+            prior = rans_model(kind.symbols, kind.center, spread, ratio, kind.classes)[0]
+            bits = -float((weights * np.log2(prior / prior.sum(1, keepdims=True))).sum())
+            best = min(best, (bits, spread, ratio))
+    return best[1:]
 
 
 def _class_arguments(classes: Sequence[Array]) -> list[int]:
