@@ -237,7 +237,8 @@ def plot(document: dict[str, Any], path: Path) -> None:
     axes.set(xscale="log", yscale="log", xlabel="payload, bytes", ylabel="increase of bits per byte")
     axes.set_title(f"{document['weights']:,} weights, {document['val_tokens']:,} validation tokens")
     axes.grid(which="both", alpha=0.3)
-    axes.legend()
+    if axes.lines:
+        axes.legend()
     figure.savefig(path, dpi=120)
 
 
