@@ -3,6 +3,7 @@
     python benchmarks/quality.py runs/11M/checkpoint.safetensors --stats runs/11M/statistics.safetensors \
         --self-stats runs/11M/self.safetensors -o benchmarks/results/quality_11M
 
+An interrupted run goes on where it stopped: points of the same model and number of tokens that OUTPUT.json has are kept.
 Writes OUTPUT.json (all points and what follows from them), OUTPUT.md (the table) and OUTPUT.png (the curves). The statistics
 come from
 
@@ -81,7 +82,9 @@ def comparisons(points: list[dict[str, Any]]) -> dict[str, Any]:
         curves.setdefault(point["family"], []).append(point)
     others = [family for family in curves if not family.startswith("waterfill")]
     result: dict[str, Any] = {}
-    records = next(point for point in points if point["label"] == "gptq row k=12.85")
+    records = next((point for point in points if point["label"] == "gptq row k=12.85"), None)
+    if records is None:
+        return {}
     for family in (*WATERFILL, SELF):
         if family not in curves:
             continue
@@ -126,8 +129,12 @@ def main() -> None:
     reference = train_gpt.evaluate(train_gpt.model_for(checkpoint.tensors), tokens, options.val_tokens)[1]
     print(f"float: {reference:.6f} bpb", flush=True)
     known = {name for names in statistics.names.values() for name in names}
-    points = []
+    done = finished_points(options.output.with_suffix(".json"), weights, options.val_tokens)
+    points: list[dict[str, Any]] = []
     for family, label, matrices, embedding in methods(options.alphas, options.ks, sampled is not None):
+        if label in done:
+            points.append(done.pop(label))
+            continue
         start = time.monotonic()
         rules = [
             {"pattern": "embedding.weight", "quantizer": embedding},
@@ -156,6 +163,23 @@ def main() -> None:
             f"{point['quantize_seconds']} s",
             flush=True,
         )
+        write([*points, *done.values()], options, weights, reference)
+    for name, value in write(points, options, weights, reference)["comparisons"].items():
+        print(f"{name}: {value}")
+
+
+def finished_points(path: Path, weights: int, val_tokens: int) -> dict[str, dict[str, Any]]:
+    """Points of an earlier, interrupted run, by label."""
+    if not path.exists():
+        return {}
+    earlier = json.loads(path.read_text())
+    if (earlier["weights"], earlier["val_tokens"]) != (weights, val_tokens):
+        return {}
+    return {point["label"]: point for point in earlier["points"]}
+
+
+def write(points: list[dict[str, Any]], options: argparse.Namespace, weights: int, reference: float) -> dict[str, Any]:
+    """All three files, after every point: a run that is interrupted goes on where it stopped."""
     document = {
         "command": " ".join(["python", "benchmarks/quality.py", *sys.argv[1:]]),
         "hardware": f"{platform.machine()}, {torch.get_num_threads()} thread(s), torch {torch.__version__}",
@@ -170,8 +194,7 @@ def main() -> None:
     options.output.with_suffix(".json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     options.output.with_suffix(".md").write_text(markdown(document))
     plot(document, options.output.with_suffix(".png"))
-    for name, value in document["comparisons"].items():
-        print(f"{name}: {value}")
+    return document
 
 
 def markdown(document: dict[str, Any]) -> str:
@@ -214,7 +237,8 @@ def plot(document: dict[str, Any], path: Path) -> None:
     axes.set(xscale="log", yscale="log", xlabel="payload, bytes", ylabel="increase of bits per byte")
     axes.set_title(f"{document['weights']:,} weights, {document['val_tokens']:,} validation tokens")
     axes.grid(which="both", alpha=0.3)
-    axes.legend()
+    if axes.lines:
+        axes.legend()
     figure.savefig(path, dpi=120)
 
 
