@@ -20,7 +20,7 @@ submission: $(INSTALLED) $(CHECKPOINT)
 	$(BIN)/golfpack verify dist/train_gpt.py --budget $(BUDGET) --against $(CHECKPOINT) --run
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -100,7 +100,7 @@ def code(
     plans = {}
     for auto in dict.fromkeys(codec for codec in fixed if isinstance(codec, Auto)):
         plans[auto] = auto.plans(
-            [array for (_, array), codec in zip(arrays, fixed, strict=True) if codec == auto], loader_bytes
+            [array for (_, array), codec in zip(arrays, fixed, strict=True) if codec == auto], loader_bytes, AUTO_TRIALS
         )
     smallest: tuple[int, bytes] | None = None
     for rank in range(min(AUTO_TRIALS, max(map(len, plans.values())))):

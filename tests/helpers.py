@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from filelock import FileLock
+
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "records_examples" / "stdlib_gpt"
 
@@ -66,9 +68,11 @@ def numpy_python(version: str, interpreter: str, numpy: str) -> Path:
     """An interpreter with the given numpy installed, kept between runs in .cache."""
     folder = ROOT / ".cache" / f"python{version}-{numpy.replace('=', '').replace('<', 'below')}"
     python = folder / "bin" / "python"
-    if not (folder / "ready").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        subprocess.run([interpreter, "-m", "venv", str(folder)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", numpy], check=True)
-        (folder / "ready").touch()
+    folder.parent.mkdir(exist_ok=True)
+    with FileLock(f"{folder}.lock"):  # tests run in several processes
+        if not (folder / "ready").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            subprocess.run([interpreter, "-m", "venv", str(folder)], check=True)
+            subprocess.run([str(python), "-m", "pip", "install", "--quiet", numpy], check=True)
+            (folder / "ready").touch()
     return python

@@ -97,7 +97,7 @@ def no_loader(ids: frozenset[str]) -> int:
 
 
 def chosen(auto: Auto, arrays: list[np.ndarray], loader=no_loader) -> list[str]:
-    return [codec.id for codec in auto.plans(arrays, loader)[0].codecs]
+    return [codec.id for codec in auto.plans(arrays, loader, 2)[0].codecs]
 
 
 def test_auto_takes_classes_for_weights_and_a_general_compressor_for_repetition() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -53,46 +53,41 @@ class Auto(Codec):
         """Not a codec of streams itself: `plans` says which are."""
         raise TypeError("auto chooses codecs; it does not code")
 
-    def plans(self, arrays: Sequence[Array], loader_bytes: Callable[[frozenset[str]], int]) -> list[Plan]:
-        """Every sensible choice, the one that promises most first.
+    def plans(self, arrays: Sequence[Array], loader_bytes: Callable[[frozenset[str]], int], count: int) -> list[Plan]:
+        """The choices that promise most, best first.
 
         Args:
             arrays: what is to be coded.
-            loader_bytes: what the decoders of a set of codec ids cost in the artifact.
+            loader_bytes: what the decoders of a set of codec ids cost in the artifact; slow, so it is asked only where the
+                answer can matter.
+            count: how many plans to return, at most.
         """
         groups: dict[tuple[str, tuple[int, ...]], list[int]] = {}
         for number, array in enumerate(arrays):
             groups.setdefault((array.dtype.str, array.shape), []).append(number)
         candidates = [codec for codec, _ in self.candidates()]
-        sizes = {
-            key: [expected_bytes(trial, [arrays[n] for n in numbers]) for _, trial in self.candidates()]
-            for key, numbers in groups.items()
-        }
-        loaders: dict[frozenset[str], int] = {}
-        plans: dict[tuple[Codec, ...], Plan] = {}
-        for count in range(1, len(candidates) + 1):
-            for subset in itertools.combinations(range(len(candidates)), count):
-                chosen = {key: min(subset, key=row.__getitem__) for key, row in sizes.items()}
-                codecs = [candidates[c] for c in subset]
-                ids = frozenset(codec.id for codec in codecs)
-                if ids not in loaders:
-                    loaders[ids] = loader_bytes(ids)
-                total = sum(sizes[key][c] for key, c in chosen.items()) + loaders[ids]
-                total += sum(codec.stream_bytes(arrays) + STREAM_BYTES for codec in codecs)
-                plan = self._assign(len(arrays), groups, {key: candidates[c] for key, c in chosen.items()}, total)
-                if plan.codecs not in plans or total < plans[plan.codecs].expected:
-                    plans[plan.codecs] = plan
-        return sorted(plans.values(), key=lambda plan: plan.expected)
-
-    @staticmethod
-    def _assign(
-        count: int,
-        groups: Mapping[tuple[str, tuple[int, ...]], Sequence[int]],
-        chosen: Mapping[tuple[str, tuple[int, ...]], Codec],
-        expected: float,
-    ) -> Plan:
-        codecs: dict[int, Codec] = {number: chosen[key] for key, numbers in groups.items() for number in numbers}
-        return Plan(tuple(codecs[number] for number in range(count)), expected)
+        sizes = [
+            [expected_bytes(trial, [arrays[n] for n in numbers]) for _, trial in self.candidates()]
+            for numbers in groups.values()
+        ]
+        overheads = [codec.stream_bytes(arrays) + STREAM_BYTES for codec in candidates]
+        mixes = []
+        for size in range(1, min(len(candidates), len(groups)) + 1):
+            for subset in itertools.combinations(range(len(candidates)), size):
+                chosen = [min(subset, key=row.__getitem__) for row in sizes]
+                if set(chosen) == set(subset):  # else a smaller subset makes the same choice
+                    streams = sum(row[c] for row, c in zip(sizes, chosen, strict=True)) + sum(overheads[c] for c in subset)
+                    mixes.append((streams, subset, chosen))
+        least_loader = loader_bytes(frozenset())
+        plans: list[Plan] = []
+        for streams, subset, chosen in sorted(mixes):
+            if len(plans) == count and streams + least_loader >= plans[-1].expected:
+                break
+            codecs = {n: candidates[c] for c, numbers in zip(chosen, groups.values(), strict=True) for n in numbers}
+            expected = streams + loader_bytes(frozenset(candidates[c].id for c in subset))
+            plans.append(Plan(tuple(codecs[number] for number in range(len(arrays))), expected))
+            plans = sorted(plans, key=lambda plan: plan.expected)[:count]
+        return plans
 
 
 def expected_bytes(codec: Codec, arrays: Sequence[Array]) -> float:
