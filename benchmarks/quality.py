@@ -37,12 +37,12 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "records_examples" / "stdlib_gpt"))
 EMBEDDING = {"id": "rtn", "bits": 8, "scale": "sdclip", "k": 20.0}
 RECORDS = "gptq row (records)"
-WATERFILL = ("waterfill", "waterfill diagonal", "waterfill token")
+WATERFILL = ("waterfill", "waterfill two-sided")
 SELF = "waterfill self-generated"
 RATES = (2, 3, 4)  # bits per weight at which methods are compared
 
 
-def methods(alphas: list[float], ks: list[float], with_self: bool) -> list[tuple[str, str, Any, Any]]:
+def methods(alphas: list[float], ks: list[float], with_self: bool, two_sided: bool) -> list[tuple[str, str, Any, Any]]:
     """(family, label, quantizer of matrices, quantizer of the embedding) of every point."""
     points: list[tuple[str, str, Any, Any]] = [("rtn", f"rtn int{b}", f"int{b}", f"int{max(b, 6)}") for b in (8, 6, 5, 4)]
     for k in ks:
@@ -57,8 +57,9 @@ def methods(alphas: list[float], ks: list[float], with_self: bool) -> list[tuple
     for alpha in alphas:
         both = {"id": "waterfill", "alpha": alpha}
         points.append(("waterfill", f"waterfill α={alpha:g}", both, both))
-        diagonal = {**both, "output": "diagonal"}
-        points.append(("waterfill diagonal", f"waterfill diagonal α={alpha:g}", diagonal, diagonal))
+        if two_sided:
+            full = {**both, "output": "full"}
+            points.append(("waterfill two-sided", f"waterfill two-sided α={alpha:g}", full, full))
     if with_self:
         points += [(SELF, f"{SELF} α={a:g}", {"id": "waterfill", "alpha": a}, {"id": "waterfill", "alpha": a}) for a in alphas]
     points += [(name, name, name, "int6") for name in ("ternary", "binary")]
@@ -117,6 +118,7 @@ def main() -> None:
     parser.add_argument("--val-tokens", type=int, default=200_000)
     parser.add_argument("--alphas", type=float, nargs="+", default=[1.5e-5, 2.5e-5, 4e-5, 6e-5, 1e-4])
     parser.add_argument("--ks", type=float, nargs="+", default=[12.85, 22.0, 36.0])
+    parser.add_argument("--two-sided", action="store_true", help="also waterfill with feedback along rows")
     parser.add_argument("-o", "--output", type=Path, required=True, help="path without suffix")
     options = parser.parse_args()
     import train_gpt
@@ -131,7 +133,7 @@ def main() -> None:
     known = {name for names in statistics.names.values() for name in names}
     done = finished_points(options.output.with_suffix(".json"), weights, options.val_tokens)
     points: list[dict[str, Any]] = []
-    for family, label, matrices, embedding in methods(options.alphas, options.ks, sampled is not None):
+    for family, label, matrices, embedding in methods(options.alphas, options.ks, sampled is not None, options.two_sided):
         if label in done:
             points.append(done.pop(label))
             continue

@@ -119,6 +119,7 @@ class Statistics:
 
     def save(self, path: str | Path) -> None:
         """Write the file, whole or not at all."""
+        # One entry: safetensors writes several in no fixed order.
         metadata = {
             "kind": self.kind,
             "tokens": self.tokens,
@@ -129,7 +130,7 @@ class Statistics:
             "missing": self.missing,
         }
         contiguous = {name: tensor.cpu().contiguous() for name, tensor in self.tensors.items()}
-        write_atomically(path, save(contiguous, {"format": FORMAT, "golfpack": json.dumps(metadata)}))
+        write_atomically(path, save(contiguous, {FORMAT: json.dumps(metadata)}))
 
 
 def load_statistics(path: str | Path) -> Statistics:
@@ -144,10 +145,10 @@ def load_statistics(path: str | Path) -> Statistics:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
+            if FORMAT not in metadata:
                 raise InputError(f"{path} is not a statistics file of golfpack calibrate")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        header = json.loads(metadata["golfpack"])
+        header = json.loads(metadata[FORMAT])
         statistics = Statistics(
             str(header["kind"]),
             int(header["tokens"]),

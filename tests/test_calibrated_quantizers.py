@@ -95,10 +95,11 @@ def test_feedback_lowers_the_loss_that_it_is_for() -> None:
     assert losses[1] < 0.5 * losses[0]
     # Both ways of waterfill at the same loss: feedback along rows needs less.
     entropies = {}
+    spec = {"id": "waterfill", "guard": 1e9}
     for output in ("diagonal", "full"):
         sizes = []
         for alpha in np.geomspace(1e-4, 1, 25):
-            result = quantize({"id": "waterfill", "alpha": float(alpha), "output": output}, matrix, statistics)
+            result = quantize({**spec, "alpha": float(alpha), "output": output}, matrix, statistics)
             sizes.append((loss(result.tensor() - matrix, statistics), entropy(result.arrays[0])))
         entropies[output] = np.interp(np.log(losses[1]), *zip(*[(np.log(lost), bits) for lost, bits in sizes], strict=True))
     assert entropies["full"] < entropies["diagonal"]
@@ -121,7 +122,7 @@ CALIBRATED: dict[str, dict] = {
     "gptq sdclip tensor": {"id": "gptq", "scale": "sdclip", "per": "tensor"},
     "gptq mse groups": {"id": "gptq", "bits": 3, "scale": "mse", "per": "group", "group": 16},
     "waterfill": {"id": "waterfill", "alpha": 1e-2},
-    "waterfill diagonal": {"id": "waterfill", "alpha": 1e-2, "output": "diagonal"},
+    "waterfill two-sided": {"id": "waterfill", "alpha": 1e-2, "output": "full"},
     "waterfill token": {"id": "waterfill", "alpha": 1e-2, "statistics": "token"},
     "ternary": {"id": "ternary", "group": 16},
     "binary": {"id": "binary", "per": "row"},
@@ -197,6 +198,17 @@ def test_outliers_go_beyond_int8() -> None:
     assert abs(result.tensor()[3, 4] - 40) < 0.05
     clipped = quantize({"id": "rtn", "bits": 8, "scale": "sdclip", "k": 6.0, "clip": True}, tensor, None)
     assert clipped.tensor()[3, 4] < 8
+
+
+def test_the_guard_keeps_rows_whose_gradient_says_that_they_do_not_matter() -> None:
+    matrix, statistics = weights(OUT, IN), dead_rows(statistics_of())
+    a = statistics.token[0].inputs + 0.01 * statistics.token[0].inputs.diagonal().mean() * torch.eye(IN)
+    shares = {}
+    for guard in (0.01, 1e9):
+        error = quantize({"id": "waterfill", "alpha": 10.0, "guard": guard}, matrix, statistics).tensor() - matrix
+        shares[guard] = ((error @ a) * error).sum(1) / ((matrix @ a) * matrix).sum(1)
+    assert (shares[0.01] < 0.02).all()
+    assert (shares[1e9][:5] > 0.3).all()
 
 
 def test_symbols_take_the_narrowest_dtype() -> None:
@@ -350,7 +362,7 @@ def test_recipes_mix_precisions_and_name_what_lacks_statistics() -> None:
     known = whole(state["mlp.weight"], statistics_of())
     with pytest.raises(InputError, match="doesn't match the checkpoint: not in the checkpoint: w"):
         generator.encode_state_dict(state, None, known)
-    with pytest.raises(InputError, match=f"w is 3×4 in the checkpoint, {OUT}×{IN} here"):
+    with pytest.raises(InputError, match="w is 3×4 in the checkpoint, 8×512 here"):
         generator.encode_state_dict({"w": weights(3, 4)}, None, known)
     with pytest.raises(InputError, match="alpha' is to be fitted; use golfpack fit"):
         generator.encode_state_dict(state, {"rule": [{"pattern": "*", "quantizer": {"id": "waterfill", "alpha": "fit"}}]})

@@ -30,18 +30,22 @@ class Waterfill(Quantizer):
 
     Attributes:
         alpha: the rate knob; larger, fewer bytes.
-        output: "full": feedback along rows and columns; "diagonal": along columns only, as in GPTQ.
+        output: "diagonal": feedback along columns only, as in GPTQ; "full": along rows, too. That saves bytes where the
+            expansion of the loss holds, and can fail badly where it does not (see docs/COMPRESSION.md), so look at the metric.
         statistics: "sequence", "token", or the former when it is there.
         damping: share of A's mean diagonal that is added to its diagonal.
         output_damping: the same for B.
+        guard: greatest error of a row's outputs, as a share of their power w A wᵀ. A unit that saturates what follows it (a
+            massive activation in front of a normalization) has next to no gradient, and yet must not be lost.
     """
 
     id: ClassVar[str] = "waterfill"
     alpha: float = Field(9e-5, gt=0, allow_inf_nan=False)
-    output: Literal["full", "diagonal"] = "full"
+    output: Literal["full", "diagonal"] = "diagonal"
     statistics: Literal["token", "sequence"] | None = None
     damping: float = Field(0.01, gt=0, allow_inf_nan=False)
     output_damping: float = Field(0.05, gt=0, allow_inf_nan=False)
+    guard: float = Field(0.01, gt=0)
 
     @property
     def needs_statistics(self) -> bool:
@@ -74,7 +78,7 @@ class Waterfill(Quantizer):
 
     def _matrix(self, matrix: Tensor, moment: MatrixStatistics, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Symbols (out, in), row exponents (out, 1) and column exponents (1, in), as float32 integers."""
-        outputs = len(matrix)
+        outputs, inputs = matrix.shape
         if not moment.inputs.diagonal().any() or not moment.outputs.any():
             return _unseen(matrix, mask)
         column_order, column_factor = ordered_inverse_factor(moment.inputs, self.damping)
@@ -85,13 +89,16 @@ class Waterfill(Quantizer):
         else:
             row_order = torch.arange(outputs, device=matrix.device)
             row_steps = (moment.outputs + self.output_damping * moment.outputs.mean()).rsqrt()
+        ordered = matrix[row_order][:, column_order]
+        power = (torch.linalg.solve_triangular(column_factor.T, ordered.T, upper=False)).square().sum(0)  # w A wᵀ
+        bound = (12 * self.guard * power / inputs).sqrt() / self.alpha
+        row_steps = torch.where(bound > 0, torch.minimum(row_steps, bound), row_steps)
         column_exponents = (QUARTERS * column_factor.diagonal().double().log2()).round()
         center = column_exponents.median()
         column_exponents -= center
         wanted = QUARTERS * (math.log2(self.alpha) + row_steps.double().log2()) + center
         row_exponents = wanted.round()
         steps = _power(row_exponents)[:, None] * _power(column_exponents)
-        ordered = matrix[row_order][:, column_order]
         keep = None if mask is None else mask[row_order][:, column_order]
         if row_factor is None:
             rounded = round_columns(ordered, steps, column_factor, keep=keep)
