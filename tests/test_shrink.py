@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import textwrap
 
 import pytest
@@ -266,3 +267,11 @@ def test_unknown_steps_are_refused() -> None:
         Shrinking(skip=frozenset({"renaming"}))
     with pytest.raises(InputError, match="unknown optional shrinking step 'x'; known: asserts, debug"):
         Shrinking(extra=frozenset({"x"}))
+
+
+def test_an_interactive_session_names_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = ast.parse("def f(count):\n    for _ in range(count):\n        total = _\n    return total\n")
+    plain = minify(tree)
+    monkeypatch.setattr(builtins, "_", "the last result", raising=False)
+    assert minify(tree) == plain
+    assert builtins._ == "the last result"

@@ -7,8 +7,11 @@ beforehand, so `shrink` gives every variant, and the caller keeps the one that i
 from __future__ import annotations
 
 import ast
+import builtins
 import copy
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from python_minifier import unparse
@@ -141,7 +144,11 @@ def shrink(tree: ast.Module, options: Shrinking | None = None, variants: int = l
     Returns:
         The variants, at least one, and what blocked renaming.
     """
-    options = options or Shrinking()
+    with _builtins_of_a_script():
+        return _shrink(tree, options or Shrinking(), variants)
+
+
+def _shrink(tree: ast.Module, options: Shrinking, variants: int) -> Shrunk:
     found = Shrunk([], find_blockers(tree, options))
     stripped = _strip(copy.deepcopy(tree), options, renames=options.does("locals") and not found.blockers)
     # A function or class whose name is needed as a string keeps it.
@@ -152,6 +159,19 @@ def shrink(tree: ast.Module, options: Shrinking | None = None, variants: int = l
         if found.blockers or not (options.does("locals") or options.does("globals")):
             break  # nothing is renamed, so every variant would be the same
     return found
+
+
+@contextmanager
+def _builtins_of_a_script() -> Iterator[None]:
+    """An interactive session keeps its last result in `builtins._`, and a `_` of the script would then pass for a builtin:
+    the same input must give the same bytes there too."""
+    absent = object()
+    last_result = builtins.__dict__.pop("_", absent)
+    try:
+        yield
+    finally:
+        if last_result is not absent:
+            builtins.__dict__["_"] = last_result
 
 
 def minify(tree: ast.Module, options: Shrinking | None = None) -> str:
