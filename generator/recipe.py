@@ -1,6 +1,6 @@
 """Recipes: which quantizer and codec each tensor gets; TOML, first matching rule wins.
 
-    codec = "lzma"                                # for rules that name none
+    codec = "auto"                                # for rules that name none
 
     [[rule]]
     pattern = ["*embed*", "lm_head.*"]            # globs over tensor names
@@ -117,7 +117,7 @@ class _RuleTable(BaseModel):
 
 class _RecipeTable(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    codec: str | dict[str, Any] = "lzma"
+    codec: str | dict[str, Any] = "auto"
     rule: list[_RuleTable] = Field(min_length=1)
 
 
