@@ -10,7 +10,9 @@ import generator
 from generator import codecs
 from generator.codecs.arranged import Arranged, row_order
 from generator.codecs.auto import Auto
+from generator.codecs.lzma_raw import Lzma
 from generator.codecs.ternary import Base3, Bitmask
+from generator.codecs.zstd import Zstd
 from generator.errors import InputError
 from runtime_stub.registry import DECODERS
 
@@ -133,3 +135,23 @@ def test_auto_is_deterministic_and_never_larger_than_its_candidates() -> None:
 
 def test_the_default_recipe_chooses() -> None:
     assert all(isinstance(rule.codec, Auto) for rule in generator.load_recipe().rules)
+
+
+def test_zstd_with_a_trained_dictionary() -> None:
+    rng = np.random.default_rng(0)
+    phrases = rng.integers(0, 256, (40, 24)).astype("u1")
+    arrays = [phrases[rng.integers(0, 40, 12)].reshape(-1) for _ in range(300)]
+    codec = Zstd(dictionary=2048)
+    encoded = codec.encode(arrays)
+    assert 0 < encoded.options[0] <= 2048
+    specs = [(array.dtype.str, list(array.shape)) for array in arrays]
+    decoded = DECODERS["zstd"](encoded.data, specs, *encoded.options)
+    assert all((left == right).all() for left, right in zip(decoded, arrays, strict=True))
+    with pytest.raises(InputError, match="can't train a dictionary"):
+        codec.encode([np.zeros(3, "u1")])
+
+
+def test_lzma_searches_the_match_length() -> None:
+    data = np.frombuffer(b"a phrase that comes again and again, " * 300, "u1")
+    sizes = [len(Lzma(lc=0, lp=0, pb=0, nice_len=length).encode([data]).data) for length in (273, 64, 16)]
+    assert len(Lzma(lc=0, lp=0, pb=0).encode([data]).data) == min(sizes)

@@ -12,19 +12,22 @@ from generator.codecs.base import Codec, Encoded, joined
 from runtime_stub.split import Array
 
 SAMPLE_BYTES = 1 << 18
+NICE_LENGTHS = (273, 64, 16)
 
 
 class Lzma(Codec):
     """LZMA1 without a container: no header, no checksum, no index.
 
-    `lc`, `lp` and `pb` (literal context, literal position and position bits, lc + lp ≤ 4) are chosen on a sample from the
-    stream unless they are given.
+    `lc`, `lp` and `pb` (literal context, literal position and position bits, lc + lp ≤ 4) and then `nice_len` (the match
+    length that ends a search) are chosen on a sample from the stream unless they are given. The dictionary is always the
+    whole stream: a smaller one finds fewer matches and saves nothing.
     """
 
     id: ClassVar[str] = "lzma"
     lc: int | None = Field(default=None, ge=0, le=4)
     lp: int | None = Field(default=None, ge=0, le=4)
     pb: int | None = Field(default=None, ge=0, le=4)
+    nice_len: int | None = Field(default=None, ge=5, le=273)
 
     def encode(self, arrays: Sequence[Array]) -> Encoded:
         data = joined(arrays)
@@ -32,7 +35,9 @@ class Lzma(Codec):
         sample = data[start : start + SAMPLE_BYTES]
         candidates = self._candidates(max((array.itemsize for array in arrays), default=1))
         lc, lp, pb = min(candidates, key=lambda parameters: len(compress_raw(sample, *parameters)))
-        return Encoded(compress_raw(data, lc, lp, pb), [lc, lp, pb])
+        lengths = [self.nice_len] if self.nice_len is not None else NICE_LENGTHS
+        nice_len = min(lengths, key=lambda length: len(compress_raw(sample, lc, lp, pb, length)))
+        return Encoded(compress_raw(data, lc, lp, pb, nice_len), [lc, lp, pb])
 
     def _candidates(self, itemsize: int) -> list[tuple[int, int, int]]:
         """Parameters worth trying: position bits up to those that tell apart the bytes of one element."""
@@ -46,7 +51,7 @@ class Lzma(Codec):
         ]
 
 
-def compress_raw(data: bytes, lc: int, lp: int, pb: int) -> bytes:
+def compress_raw(data: bytes, lc: int, lp: int, pb: int, nice_len: int = 273) -> bytes:
     """One raw LZMA1 stream; `runtime_stub.lzma_raw.inflate_lzma` reads it."""
     filters = [
         {
@@ -56,7 +61,7 @@ def compress_raw(data: bytes, lc: int, lp: int, pb: int) -> bytes:
             "lc": lc,
             "lp": lp,
             "pb": pb,
-            "nice_len": 273,
+            "nice_len": nice_len,
         }
     ]
     return lzma.compress(data, lzma.FORMAT_RAW, filters=filters)
