@@ -14,7 +14,7 @@ import numpy as np
 
 from runtime_stub.split import Array, Specs
 
-PRECISION = 14  # bits of a frequency
+PRECISION = 13  # bits of a frequency
 INCREMENT = 32  # what one symbol adds to its count
 PRIOR = 1024  # what the counts of a fresh table add up to, about
 COUNTED = 2**16  # symbols of each period that are counted: enough, and counting takes time
@@ -52,9 +52,9 @@ def rans_renew(model: Model, lanes: int) -> tuple[Array, Array]:
 
 
 def rans_adapt(model: Model, classes: Array, symbols: Array) -> None:
-    """Count what was decoded, at most COUNTED of it; in a symmetric table, the mirror image too."""
+    """Count the symbols whose classes are given, at most the first COUNTED; in a symmetric table, the mirror image too."""
     counts = model[0]
-    cells = classes[:COUNTED] * counts.shape[1] + np.minimum(symbols[:COUNTED], counts.shape[1] - 1)
+    cells = classes * counts.shape[1] + np.minimum(symbols[:COUNTED], counts.shape[1] - 1)
     seen = np.bincount(cells, None, counts.size).reshape(counts.shape) * INCREMENT
     counts += seen
     if model[1]:
@@ -63,40 +63,40 @@ def rans_adapt(model: Model, classes: Array, symbols: Array) -> None:
 
 
 def rans_read(coder: list[Array], model: Model, classes: Array) -> Array:
-    """Decode one symbol (uint16) for each of `classes` (int64 indices of tables).
+    """Decode one symbol (uint32) for each of `classes` (uint32, the first slots of tables: multiples of 2^PRECISION).
 
     Args:
-        coder: the lanes' states, and the words that are left: taken from the front to renew states, and from the back for
-            escaped symbols. Advanced by what is read.
+        coder: the lanes' states, and the words that are left (uint32 both): taken from the front to renew states, and from
+            the back for escaped symbols. Advanced by what is read.
         model: the tables; they adapt.
-        classes: shape (symbols,).
+        classes: shape (symbols,); overwritten.
     """
     states, words = coder
     lanes = len(states)
-    decoded = [np.empty(0, "u2")]
+    decoded = [np.empty(0, "u4")]
+    bits, mask = map(np.array, np.array([PRECISION, 2**PRECISION - 1], "u4"))  # faster than Python's integers
     while len(classes):
         if not model[2]:
             frequencies, starts = rans_renew(model, lanes)
             width = starts.shape[1]
             count = len(starts) * 2**PRECISION
             # One entry for each slot of each class: the frequency, and the distance from the start of the symbol.
-            entries = (frequencies * 65536 - starts - np.arange(0, count, 2**PRECISION)[:, None]).astype("u4").ravel()
+            entries = (frequencies * 2**PRECISION - starts - np.arange(0, count, 2**PRECISION)[:, None]).astype("u4")
             repeats = frequencies.ravel()
             model[3:] = (
                 np.repeat(entries, repeats) + np.arange(count, dtype="u4"),
-                np.repeat((np.arange(starts.size) % width).astype("u2"), repeats),
+                np.repeat(np.arange(starts.size, dtype="u4") % width, repeats),
             )
-        chunk = classes[: model[2]]
-        classes = classes[len(chunk) :]
-        slots = (chunk * 2**PRECISION).astype("u4")
-        for start in range(0, len(chunk), lanes):
+        slots = classes[: model[2]]
+        classes = classes[len(slots) :]
+        for start in range(0, len(slots), lanes):
             slot = slots[start : start + lanes]
             state = states[: len(slot)]
-            slot += state & 2**PRECISION - 1
+            slot += state & mask
             entry = model[3].take(slot)
-            state >>= PRECISION
-            state *= entry >> 16
-            state += entry & 65535
+            state >>= bits
+            state *= entry >> bits
+            state += entry & mask
             low = (state < 65536).nonzero()[0]
             state[low] = state[low] << 16 | words[: len(low)]
             words = words[len(low) :]
@@ -105,7 +105,7 @@ def rans_read(coder: list[Array], model: Model, classes: Array) -> Array:
         end = len(words) - len(escaped)
         symbols[escaped] = words[end:]
         words = words[:end]
-        rans_adapt(model, chunk, symbols)
+        rans_adapt(model, slots[:COUNTED] >> PRECISION, symbols)
         decoded.append(symbols)
     coder[1] = words
     return np.concatenate(decoded)
@@ -125,12 +125,12 @@ def decode_rans(data: bytes, specs: Specs, lanes: int, kinds: Sequence[Any], mem
         data: the lanes' states (uint32), then words (uint16).
         specs: numpy dtype string and shape of each array.
         lanes: number of interleaved states.
-        kinds: for each kind of array what is added to its symbols (modulo 2^16) and the arguments of `rans_model` for
-            row classes, column classes and elements.
+        kinds: for each kind of array what is added to its symbols (modulo the range of the dtype) and the arguments of
+            `rans_model` for row classes, column classes and elements.
         members: the kind of each array.
     """
-    words = np.frombuffer(data, "<u2")
-    coder = [words[: 2 * lanes].view("<u4").astype("u4"), words[2 * lanes :]]
+    words = np.frombuffer(data, "<u2").astype("u4")
+    coder = [words[1 : 2 * lanes : 2] << 16 | words[: 2 * lanes : 2], words[2 * lanes :]]
     models = [(shift, *(rans_model(*arguments) for arguments in models)) for shift, *models in kinds]
     arrays = []
     for (dtype, shape), member in zip(specs, members):
@@ -138,7 +138,7 @@ def decode_rans(data: bytes, specs: Specs, lanes: int, kinds: Sequence[Any], mem
         matrix = rans_matrix(array)
         shift, row_model, column_model, model = models[member]
         row_classes, column_classes = (
-            rans_read(coder, tables, np.zeros(length, "i8")).astype("i8")
+            rans_read(coder, tables, np.zeros(length, "u4")) << PRECISION
             for tables, length in zip((row_model, column_model), matrix.shape)
         )
         step = PERIOD // (len(column_classes) + 1) + 1

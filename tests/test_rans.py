@@ -21,7 +21,7 @@ from generator.payload import UNDECODABLE, StoredTensor, Stream, decode_payload,
 from runtime_stub.rans import decode_rans, rans_model
 from runtime_stub.rans_rows import decode_rans_rows
 
-GOLDEN_DATA = "080a8524323bcad6015920a4f01b6cf338e3f08b941a4cef21c2437553d37a31"
+GOLDEN_DATA = "0213b1079b5fbb9fcaa88812a7d9ad1e87134eb51f7b50da37638594b9b5d7f0"
 GOLDEN_OPTIONS = (
     "[16,[[65524,[6,4,19,64,1],[14,4,82,64,1],[25,12,3,90,19]],[0,[1,1,1,64,1],[2,0,2,64,1],[256,128,1099"
     "511627776,64,2]],[0,[1,1,1,64,1],[1,1,1,64,1],[2,0,1,64,1]],[0,[1,1,1,64,1],[1,1,1,64,1],[2,1,11,64,"

@@ -14,7 +14,7 @@ from runtime_stub.rans_rows import rows_total
 
 MAX_LANES = 1 << 16
 MAX_RATIO = 1 << 12
-MAX_TABLES = 1 << 12  # of all kinds together; each takes 6 · 2^PRECISION bytes
+MAX_TABLES = 1 << 12  # of all kinds together; each takes 8 · 2^PRECISION bytes
 MAX_STREAM = 1 << 28  # symbols of one stream; the classes of its rows take memory too
 SYMBOLS_PER_BYTE = 8 << PRECISION  # a symbol takes at least log2(2^PRECISION / (2^PRECISION − 1)) bits
 

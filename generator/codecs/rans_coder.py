@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from runtime_stub.rans import PRECISION, Model, rans_adapt, rans_renew
+from runtime_stub.rans import COUNTED, PRECISION, Model, rans_adapt, rans_renew
 from runtime_stub.split import Array
 
 FAST = 8_000_000  # symbols from which on decoding has as many lanes as pay
@@ -38,7 +38,7 @@ class RansWriter:
             frequency = frequencies[chunk, coded]
             self._chunks.append((frequency.astype("u4"), starts[chunk, coded].astype("u4")))
             self._escaped.append(values[unseen])
-            rans_adapt(model, chunk, values)
+            rans_adapt(model, chunk[:COUNTED], values)
 
     def bits(self) -> float:
         """Ideal length of what was written so far."""
