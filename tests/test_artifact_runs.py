@@ -10,6 +10,8 @@ import torch
 from helpers import EXAMPLE, numpy_python, other_pythons, run_python
 
 import generator
+from generator import codecs
+from generator.artifact import read_artifact
 from generator.checkpoint import tensor_bytes
 
 # Stands in for torch where there is no build of it: enough for the loader, in numpy.
@@ -42,6 +44,7 @@ float32, float16, int64, uint8, bool = map(numpy.dtype, ("f4", "f2", "i8", "u1",
 """
 
 PYTHONS = other_pythons()
+CODECS = sorted(name for name, make in codecs.REGISTRY.items() if name != "auto" and not make().requires)
 # Every interpreter with a current numpy, and the oldest numpy that is supported on one that has it.
 ENVIRONMENTS = [(version, "numpy") for version in PYTHONS]
 ENVIRONMENTS += [(version, "numpy<2") for version in PYTHONS if version in {"3.10", "3.12"}]
@@ -49,9 +52,14 @@ ENVIRONMENTS += [(version, "numpy<2") for version in PYTHONS if version in {"3.1
 
 @pytest.fixture
 def artifact(tmp_path: Path, script: Path, state_dict: dict[str, torch.Tensor]) -> Path:
-    """A file that uses every codec and dequantizer."""
+    """A file that uses every codec that needs no further module at run time."""
+    coded = {
+        f"coded.{codec}": torch.randn(96, 64, generator=torch.Generator().manual_seed(n)) for n, codec in enumerate(CODECS)
+    }
+    ternary = {"base3", "bitmask"}
     recipe = {
         "rule": [
+            *({"pattern": f"coded.{c}", "quantizer": "int2" if c in ternary else "int6", "codec": c} for c in CODECS),
             {"pattern": "blocks.0.weight", "quantizer": "int5", "codec": "store"},
             {"pattern": "blocks.0.gain", "quantizer": "fp16", "codec": "zlib"},
             {"pattern": ["steps", "mask"], "quantizer": "keep", "codec": "store"},
@@ -59,7 +67,10 @@ def artifact(tmp_path: Path, script: Path, state_dict: dict[str, torch.Tensor]) 
         ]
     }
     path = tmp_path / "dist" / "train_gpt.py"
-    generator.build(script, state_dict, path, recipe=recipe)
+    generator.build(script, {**state_dict, **coded}, path, recipe=recipe)
+    manifest = read_artifact(path).manifest
+    assert manifest is not None
+    assert {stream.codec for stream in manifest.streams} == set(CODECS)
     return path
 
 
