@@ -58,7 +58,7 @@ OPTIONAL = {
     "debug": "`if __debug__:` blocks go, as under python -O",
 }
 
-# Where these names occur, annotations of functions are read at run time (by torch.library, torch.jit, Triton, pydantic, …).
+# Where these names occur, annotations of functions are read at run time (custom operators, TorchScript, Triton, pydantic, …).
 READS_ANNOTATIONS = frozenset(
     {
         "BaseModel",
