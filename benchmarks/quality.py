@@ -37,12 +37,13 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "records_examples" / "stdlib_gpt"))
 EMBEDDING = {"id": "rtn", "bits": 8, "scale": "sdclip", "k": 20.0}
 RECORDS = "gptq row (records)"
-WATERFILL = ("waterfill", "waterfill two-sided")
+WATERFILL = ("waterfill", "waterfill one-sided")
 SELF = "waterfill self-generated"
+MEASURES = {"increase": "bpb", "divergence": "KL"}
 RATES = (2, 3, 4)  # bits per weight at which methods are compared
 
 
-def methods(alphas: list[float], ks: list[float], with_self: bool, two_sided: bool) -> list[tuple[str, str, Any, Any]]:
+def methods(alphas: list[float], ks: list[float], with_self: bool, one_sided: bool) -> list[tuple[str, str, Any, Any]]:
     """(family, label, quantizer of matrices, quantizer of the embedding) of every point."""
     points: list[tuple[str, str, Any, Any]] = [("rtn", f"rtn int{b}", f"int{b}", f"int{max(b, 6)}") for b in (8, 6, 5, 4)]
     for k in ks:
@@ -57,9 +58,9 @@ def methods(alphas: list[float], ks: list[float], with_self: bool, two_sided: bo
     for alpha in alphas:
         both = {"id": "waterfill", "alpha": alpha}
         points.append(("waterfill", f"waterfill α={alpha:g}", both, both))
-        if two_sided:
-            full = {**both, "output": "full"}
-            points.append(("waterfill two-sided", f"waterfill two-sided α={alpha:g}", full, full))
+        if one_sided:
+            diagonal = {**both, "output": "diagonal"}
+            points.append(("waterfill one-sided", f"waterfill one-sided α={alpha:g}", diagonal, diagonal))
     if with_self:
         points += [(SELF, f"{SELF} α={a:g}", {"id": "waterfill", "alpha": a}, {"id": "waterfill", "alpha": a}) for a in alphas]
     points += [(name, name, name, "int6") for name in ("ternary", "binary")]
@@ -77,36 +78,42 @@ def interpolated(curve: list[dict[str, Any]], x: str, y: str, at: float) -> floa
 
 
 def comparisons(points: list[dict[str, Any]]) -> dict[str, Any]:
-    """Bytes of waterfill over those of the other methods, at equal bpb."""
+    """Bytes of waterfill over those of the other methods, at equal bpb and at equal divergence."""
     curves: dict[str, list[dict[str, Any]]] = {}
     for point in points:
         curves.setdefault(point["family"], []).append(point)
-    others = [family for family in curves if not family.startswith("waterfill")]
-    result: dict[str, Any] = {}
     records = next((point for point in points if point["label"] == "gptq row k=12.85"), None)
     if records is None:
         return {}
+    return {name: value for measure in MEASURES for name, value in _compared(curves, records, measure).items()}
+
+
+def _compared(curves: dict[str, list[dict[str, Any]]], records: dict[str, Any], measure: str) -> dict[str, Any]:
+    equal = MEASURES[measure]
+    result: dict[str, Any] = {}
+    needed: dict[str, float] = {}
     for family in (*WATERFILL, SELF):
         if family not in curves:
             continue
-        needed = interpolated(curves[family], "increase", "bytes", records["increase"])
-        result[f"{family}: bytes at the records' bpb"] = needed and round(needed)
-        result[f"{family}: share of the records' bytes"] = needed and round(needed / records["bytes"], 4)
+        found = interpolated(curves[family], measure, "bytes", records[measure])
+        if found:
+            needed[family] = found
+        result[f"{family}: share of the records' bytes at equal {equal}"] = found and round(found / records["bytes"], 4)
         for rate in RATES:
             at = {}
-            for other in others:
-                increase = interpolated(curves[other], "bits_per_weight", "increase", rate)
-                if increase is not None:
-                    at[other] = increase
+            for other in curves:
+                found = None if other.startswith("waterfill") else interpolated(curves[other], "bits_per_weight", measure, rate)
+                if found is not None:
+                    at[other] = found
             if not at:
                 continue
             best = min(at, key=lambda other: at[other])
-            bits = interpolated(curves[family], "increase", "bits_per_weight", at[best])
-            result[f"{family}: share of the bytes of {best} at {rate} bits"] = bits and round(bits / rate, 4)
-    own, records_bytes = result.get("waterfill: bytes at the records' bpb"), records["bytes"]
-    sampled = result.get(f"{SELF}: bytes at the records' bpb")
-    if own and sampled:
-        result["share of the gain given up by self-generated calibration"] = round((sampled - own) / (records_bytes - own), 4)
+            bits = interpolated(curves[family], measure, "bits_per_weight", at[best])
+            name = f"{family}: share of the bytes of {best} at {rate} bits and equal {equal}"
+            result[name] = bits and round(bits / rate, 4)
+    if needed.keys() >= {"waterfill", SELF}:
+        given_up = (needed[SELF] - needed["waterfill"]) / (records["bytes"] - needed["waterfill"])
+        result[f"share of the gain given up by self-generated calibration at equal {equal}"] = round(given_up, 4)
     return result
 
 
@@ -118,7 +125,7 @@ def main() -> None:
     parser.add_argument("--val-tokens", type=int, default=200_000)
     parser.add_argument("--alphas", type=float, nargs="+", default=[1.5e-5, 2.5e-5, 4e-5, 6e-5, 1e-4])
     parser.add_argument("--ks", type=float, nargs="+", default=[12.85, 22.0, 36.0])
-    parser.add_argument("--two-sided", action="store_true", help="also waterfill with feedback along rows")
+    parser.add_argument("--one-sided", action="store_true", help="also waterfill without feedback along rows")
     parser.add_argument("-o", "--output", type=Path, required=True, help="path without suffix")
     options = parser.parse_args()
     import train_gpt
@@ -128,12 +135,13 @@ def main() -> None:
     statistics = load_statistics(options.stats)
     sampled = load_statistics(options.self_stats) if options.self_stats else None
     tokens = train_gpt.load_tokens("val")
-    reference = train_gpt.evaluate(train_gpt.model_for(checkpoint.tensors), tokens, options.val_tokens)[1]
+    against = Reference(train_gpt, train_gpt.model_for(checkpoint.tensors), tokens, options.val_tokens)
+    reference = against.bpb
     print(f"float: {reference:.6f} bpb", flush=True)
     known = {name for names in statistics.names.values() for name in names}
     done = finished_points(options.output.with_suffix(".json"), weights, options.val_tokens)
     points: list[dict[str, Any]] = []
-    for family, label, matrices, embedding in methods(options.alphas, options.ks, sampled is not None, options.two_sided):
+    for family, label, matrices, embedding in methods(options.alphas, options.ks, sampled is not None, options.one_sided):
         if label in done:
             points.append(done.pop(label))
             continue
@@ -149,7 +157,7 @@ def main() -> None:
         payload = code(quantized, codecs, checkpoint.names, Cache())
         state = {name: q.tensor() for name, q in quantized.items()}
         check_decodes_to(payload, state)
-        bpb = train_gpt.evaluate(train_gpt.model_for(state), tokens, options.val_tokens)[1]
+        bpb, divergence = against.compare(train_gpt.model_for(state))
         point = {
             "family": family,
             "label": label,
@@ -157,17 +165,53 @@ def main() -> None:
             "bits_per_weight": 8 * len(payload) / weights,
             "bpb": bpb,
             "increase": bpb - reference,
+            "divergence": divergence,
             "quantize_seconds": round(middle - start, 1),
         }
         points.append(point)
         print(
             f"{label:36s} {len(payload):>10,} B  {point['bits_per_weight']:.3f} bits  {point['increase']:+.5f} bpb  "
+            f"KL {divergence:.5f}  "
             f"{point['quantize_seconds']} s",
             flush=True,
         )
         write([*points, *done.values()], options, weights, reference)
     for name, value in write(points, options, weights, reference)["comparisons"].items():
         print(f"{name}: {value}")
+
+
+class Reference:
+    """The float model's log-probabilities on the validation tokens, (batch, positions, vocabulary) for each batch.
+
+    The increase of the loss has the sampling noise of the tokens in it; the Kullback-Leibler divergence from the float model
+    to the quantized one, in bits per byte, has its expectation and far less noise.
+    """
+
+    def __init__(self, train_gpt: Any, model: torch.nn.Module, tokens: torch.Tensor, count: int):
+        length = train_gpt.SEQUENCE_LENGTH
+        number = max(1, min(count, len(tokens) - 1) // length)
+        starts = torch.linspace(0, len(tokens) - length - 1, number, dtype=torch.float64).long()
+        self.batches = [train_gpt.windows(tokens, part) for part in starts.split(32)]
+        self.bits = number * length * math.log(2)
+        self.known: list[torch.Tensor] = []
+        self.bpb = self._walk(model)[0]
+
+    def compare(self, model: torch.nn.Module) -> tuple[float, float]:
+        """Bits per byte of a quantized model, and its divergence."""
+        return self._walk(model)
+
+    @torch.no_grad()
+    def _walk(self, model: torch.nn.Module) -> tuple[float, float]:
+        model.eval()
+        first, loss, divergence = not self.known, 0.0, 0.0
+        for number, (inputs, targets) in enumerate(self.batches):
+            found = model(inputs).log_softmax(-1)
+            loss += torch.nn.functional.nll_loss(found.flatten(0, 1), targets.flatten(), reduction="sum").item()
+            if first:
+                self.known.append(found)
+            known = self.known[number]
+            divergence += (known.exp() * (known - found)).sum().item()
+        return loss / self.bits, divergence / self.bits
 
 
 def finished_points(path: Path, weights: int, val_tokens: int) -> dict[str, dict[str, Any]]:
@@ -208,15 +252,15 @@ def markdown(document: dict[str, Any]) -> str:
         "",
         f"{document['hardware']}; seed {document['seed']}; float model {document['float_bpb']:.6f} bpb.",
         "",
-        "| quantizer | payload bytes | bits per weight | bpb increase | quantization, s |",
-        "| --- | ---: | ---: | ---: | ---: |",
+        "| quantizer | payload bytes | bits per weight | bpb increase | KL from float, bits per byte | quantization, s |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for point in document["points"]:
         lines.append(
             f"| {point['label']} | {point['bytes']:,} | {point['bits_per_weight']:.3f} | {point['increase']:+.5f} | "
-            f"{point['quantize_seconds']} |"
+            f"{point['divergence']:.5f} | {point['quantize_seconds']} |"
         )
-    lines += ["", "| at equal bpb | |", "| --- | ---: |"]
+    lines += ["", "| waterfill against the others | |", "| --- | ---: |"]
     lines += [
         f"| {name} | {value if value is not None else 'outside the curve'} |" for name, value in document["comparisons"].items()
     ]

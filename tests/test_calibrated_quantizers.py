@@ -122,7 +122,7 @@ CALIBRATED: dict[str, dict] = {
     "gptq sdclip tensor": {"id": "gptq", "scale": "sdclip", "per": "tensor"},
     "gptq mse groups": {"id": "gptq", "bits": 3, "scale": "mse", "per": "group", "group": 16},
     "waterfill": {"id": "waterfill", "alpha": 1e-2},
-    "waterfill two-sided": {"id": "waterfill", "alpha": 1e-2, "output": "full"},
+    "waterfill one-sided": {"id": "waterfill", "alpha": 1e-2, "output": "diagonal"},
     "waterfill token": {"id": "waterfill", "alpha": 1e-2, "statistics": "token"},
     "ternary": {"id": "ternary", "group": 16},
     "binary": {"id": "binary", "per": "row"},
@@ -197,15 +197,31 @@ def test_outliers_go_beyond_int8() -> None:
     assert clipped.tensor()[3, 4] < 8
 
 
-def test_the_guard_keeps_rows_whose_gradient_says_that_they_do_not_matter() -> None:
+@pytest.mark.parametrize("output", ["diagonal", "full"])
+def test_a_row_within_the_guard_or_zero(output: str) -> None:
     matrix, statistics = weights(OUT, IN), dead_rows(statistics_of())
-    a = statistics.token[0].inputs + 0.01 * statistics.token[0].inputs.diagonal().mean() * torch.eye(IN)
-    shares = {}
+    h = statistics.token[0].inputs + 0.01 * statistics.token[0].inputs.diagonal().mean() * torch.eye(IN)
+    shares, zeros = {}, {}
     for guard in (0.01, 1e9):
-        error = quantize({"id": "waterfill", "alpha": 10.0, "guard": guard}, matrix, statistics).tensor() - matrix
-        shares[guard] = ((error @ a) * error).sum(1) / ((matrix @ a) * matrix).sum(1)
-    assert (shares[0.01] < 0.02).all()
-    assert (shares[1e9][:5] > 0.3).all()
+        spec = {"id": "waterfill", "alpha": 3.0, "output": output, "guard": guard}
+        result = quantize(spec, matrix, statistics).tensor()
+        error = result - matrix
+        shares[guard] = ((error @ h) * error).sum(1) / ((matrix @ h) * matrix).sum(1)
+        zeros[guard] = ~result.any(1)
+    assert (shares[1e9] > 0.3).any()
+    assert (zeros[0.01] | (shares[0.01] < 0.0101)).all()
+    assert zeros[0.01].any()
+    assert not zeros[0.01].all()
+
+
+def test_the_guard_leaves_pruned_weights_alone() -> None:
+    """Zeros that were asked for don't make a row's steps smaller."""
+    matrix, statistics = weights(OUT, IN), statistics_of()
+    mask = torch.arange(IN).expand(OUT, IN) % 2 == 0
+    spec = {"id": "waterfill", "alpha": 1e-3}
+    result = quantize(spec, matrix, statistics, mask)
+    assert not result.tensor()[~mask].any()
+    assert np.abs(result.arrays[1] - quantize(spec, matrix, statistics).arrays[1]).max() <= 4
 
 
 def test_symbols_take_the_narrowest_dtype() -> None:

@@ -9,9 +9,9 @@ from pydantic import Field
 from torch import Tensor
 
 from generator.errors import InputError
-from generator.quantizers.base import Quantized, dtype_name, finite_float32, integers
+from generator.quantizers.base import Quantized, dtype_name, integers
 from generator.quantizers.feedback import ordered_inverse_factor, round_columns
-from generator.quantizers.matrices import join, matched, split
+from generator.quantizers.matrices import calibrated, join
 from generator.quantizers.scales import GridOptions, spread, stored_scales
 from generator.statistics import TensorStatistics
 
@@ -38,25 +38,19 @@ class Gptq(GridOptions):
     def quantize(
         self, name: str, tensor: Tensor, statistics: TensorStatistics | None = None, mask: Tensor | None = None
     ) -> Quantized:
-        if statistics is None:
-            raise InputError(f"tensor {name!r} has no statistics, which gptq needs")
-        weights = finite_float32(name, tensor, self.id)
-        transposed = statistics.transposed
-        moments = matched(name, tensor, statistics, self.statistics)
-        stack = split(name, weights, transposed)
-        masks = None if mask is None else split(name, mask, transposed)
-        parts = self.parts(stack.shape[2])
+        matrices, transposed = calibrated(name, tensor, statistics, mask, self.id, self.statistics)
+        parts = self.parts(tensor.shape[-2 if transposed else -1])
         if transposed and parts > 1:
             raise InputError(f"tensor {name!r} is stored as (in, out), where gptq has no group scales; use per = 'row'")
-        whole = self.scales(name, stack.reshape(1, -1)) if self.per == "tensor" else None
+        whole = self.scales(name, tensor.float().reshape(1, -1)) if self.per == "tensor" else None
         symbols, scales = [], []
-        for number, (matrix, moment) in enumerate(zip(stack, moments, strict=True)):
-            scale = whole if whole is not None else self.scales(name, matrix)
-            steps = spread(scale, matrix.shape[1])
-            steps = torch.where(steps > 0, steps, 1).expand_as(matrix)
-            order, factor = ordered_inverse_factor(moment.inputs, self.damping)
-            keep = None if masks is None else masks[number][:, order]
-            rounded = round_columns(matrix[:, order], steps[:, order], factor, self.limit, keep=keep)
+        for matrix in matrices:
+            scale = whole if whole is not None else self.scales(name, matrix.weights)
+            steps = spread(scale, matrix.weights.shape[1])
+            steps = torch.where(steps > 0, steps, 1).expand_as(matrix.weights)
+            order, factor = ordered_inverse_factor(matrix.moments.inputs, self.damping)
+            keep = None if matrix.mask is None else matrix.mask[:, order]
+            rounded = round_columns(matrix.weights[:, order], steps[:, order], factor, self.limit, keep=keep)
             symbols.append(rounded[:, torch.argsort(order)])
             scales.append(scale)
         joined = integers(join(symbols, tensor.shape, transposed))

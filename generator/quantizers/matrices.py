@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from generator.errors import InputError
+from generator.quantizers.base import finite_float32
 from generator.statistics import MatrixStatistics, TensorStatistics
 
 
@@ -31,6 +33,41 @@ def join(stack: Sequence[Tensor], shape: Sequence[int], transposed: bool = False
     joined = torch.stack(list(stack))
     joined = joined.mT if transposed else joined
     return joined.reshape(*shape[:-2], *joined.shape[-2:]).contiguous()
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """One matrix y = W x with what calibration knows of it.
+
+    Attributes:
+        weights: (out, in) float32.
+        moments: of the kind asked for.
+        tokens: those per token.
+        mask: boolean (out, in), or None; False asks for a zero.
+    """
+
+    weights: Tensor
+    moments: MatrixStatistics
+    tokens: MatrixStatistics
+    mask: Tensor | None
+
+
+def calibrated(
+    name: str, tensor: Tensor, statistics: TensorStatistics | None, mask: Tensor | None, quantizer: str, kind: str | None
+) -> tuple[list[Calibrated], bool]:
+    """The matrices of a tensor, for a quantizer that needs statistics, and whether they are stored as (in, out).
+
+    Raises:
+        InputError: as `finite_float32`, `split` and `matched`, or there are no statistics.
+    """
+    if statistics is None:
+        raise InputError(f"tensor {name!r} has no statistics, which {quantizer} needs")
+    weights = finite_float32(name, tensor, quantizer)
+    stack = split(name, weights, statistics.transposed)
+    masks = [None] * len(stack) if mask is None else list(split(name, mask, statistics.transposed))
+    moments, tokens = (matched(name, tensor, statistics, which) for which in (kind, "token"))
+    found = [Calibrated(*matrix) for matrix in zip(stack, moments, tokens, masks, strict=True)]
+    return found, statistics.transposed
 
 
 def matched(name: str, tensor: Tensor, statistics: TensorStatistics, kind: str | None = None) -> list[MatrixStatistics]:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from generator.errors import InputError
-from generator.quantizers.base import Quantized, Quantizer, dtype_name, finite_float32, integers
+from generator.quantizers.base import Quantized, Quantizer, dtype_name, integers
 from generator.quantizers.feedback import ordered_inverse_factor, round_both, round_columns
-from generator.quantizers.matrices import join, matched, split
-from generator.statistics import MatrixStatistics, TensorStatistics
+from generator.quantizers.guard import Guard, damped, power
+from generator.quantizers.matrices import Calibrated, calibrated, join
+from generator.statistics import TensorStatistics
 
 QUARTERS = 4  # exponents of the step grid per octave
+ATTEMPTS = 24  # half octaves by which the guard may shrink a row's steps
+COUPLINGS = 3  # attempts at feedback along rows
 UNSEEN_STEP = 0.5  # of a matrix that calibration never used, in standard deviations
 
 
@@ -30,22 +33,24 @@ class Waterfill(Quantizer):
 
     Attributes:
         alpha: the rate knob; larger, fewer bytes.
-        output: "diagonal": feedback along columns only, as in GPTQ; "full": along rows, too. That saves bytes where the
-            expansion of the loss holds, and can fail badly where it does not (see docs/COMPRESSION.md), so look at the metric.
+        output: "full": feedback along columns and, for rows that keep to the guard, along rows, too; "diagonal": along
+            columns only, as in GPTQ, and several times faster.
         statistics: "sequence", "token", or the former when it is there.
         damping: share of A's mean diagonal that is added to its diagonal.
         output_damping: the same for B.
-        guard: greatest error of a row's outputs, as a share of their power w A wᵀ. A unit that saturates what follows it (a
-            massive activation in front of a normalization) has next to no gradient, and yet must not be lost.
+        output_shrinkage: share by which B's other elements are shrunk, since they are estimated from few sequences.
+        guard: greatest error of a row, as a share of w H wᵀ, its outputs' power over tokens. A row beyond it becomes zero
+            where that costs no more, or is given smaller steps.
     """
 
     id: ClassVar[str] = "waterfill"
     alpha: float = Field(9e-5, gt=0, allow_inf_nan=False)
-    output: Literal["full", "diagonal"] = "diagonal"
+    output: Literal["full", "diagonal"] = "full"
     statistics: Literal["token", "sequence"] | None = None
     damping: float = Field(0.01, gt=0, allow_inf_nan=False)
     output_damping: float = Field(0.05, gt=0, allow_inf_nan=False)
-    guard: float = Field(0.01, gt=0)
+    output_shrinkage: float = Field(0.2, ge=0, le=1)
+    guard: float = Field(0.1, gt=0)
 
     @property
     def needs_statistics(self) -> bool:
@@ -54,18 +59,12 @@ class Waterfill(Quantizer):
     def quantize(
         self, name: str, tensor: Tensor, statistics: TensorStatistics | None = None, mask: Tensor | None = None
     ) -> Quantized:
-        if statistics is None:
-            raise InputError(f"tensor {name!r} has no statistics, which waterfill needs")
-        weights = finite_float32(name, tensor, self.id)
-        transposed = statistics.transposed
-        moments = matched(name, tensor, statistics, self.statistics)
-        masks = None if mask is None else split(name, mask, transposed)
+        matrices, transposed = calibrated(name, tensor, statistics, mask, self.id, self.statistics)
         symbols: list[Tensor] = []
         rows: list[Tensor] = []
         columns: list[Tensor] = []
-        for number, (matrix, moment) in enumerate(zip(split(name, weights, transposed), moments, strict=True)):
-            result = self._matrix(matrix, moment, None if masks is None else masks[number])
-            for values, value in zip((symbols, rows, columns), result, strict=True):
+        for matrix in matrices:
+            for values, value in zip((symbols, rows, columns), self._matrix(matrix), strict=True):
                 values.append(value)
         lead = tensor.shape[:-2]
         row_shape, column_shape = ((*lead, 1, 0), (*lead, 0, 1)) if transposed else ((*lead, 0, 1), (*lead, 1, 0))
@@ -76,37 +75,104 @@ class Waterfill(Quantizer):
         )
         return Quantized("grid", "float32", dtype_name(tensor.dtype), arrays)
 
-    def _matrix(self, matrix: Tensor, moment: MatrixStatistics, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _matrix(self, matrix: Calibrated) -> tuple[Tensor, Tensor, Tensor]:
         """Symbols (out, in), row exponents (out, 1) and column exponents (1, in), as float32 integers."""
-        outputs, inputs = matrix.shape
-        if not moment.inputs.diagonal().any() or not moment.outputs.any():
-            return _unseen(matrix, mask)
-        column_order, column_factor = ordered_inverse_factor(moment.inputs, self.damping)
-        row_factor = None
-        if self.output == "full" and moment.output_moment is not None:
-            row_order, row_factor = ordered_inverse_factor(moment.output_moment, self.output_damping)
-            row_steps = row_factor.diagonal()
-        else:
-            row_order = torch.arange(outputs, device=matrix.device)
-            row_steps = (moment.outputs + self.output_damping * moment.outputs.mean()).rsqrt()
-        ordered = matrix[row_order][:, column_order]
-        power = (torch.linalg.solve_triangular(column_factor.T, ordered.T, upper=False)).square().sum(0)  # w A wᵀ
-        bound = (12 * self.guard * power / inputs).sqrt() / self.alpha
-        row_steps = torch.where(bound > 0, torch.minimum(row_steps, bound), row_steps)
-        column_exponents = (QUARTERS * column_factor.diagonal().double().log2()).round()
-        center = column_exponents.median()
-        column_exponents -= center
-        wanted = QUARTERS * (math.log2(self.alpha) + row_steps.double().log2()) + center
-        row_exponents = wanted.round()
-        steps = _power(row_exponents)[:, None] * _power(column_exponents)
-        keep = None if mask is None else mask[row_order][:, column_order]
-        if row_factor is None:
-            rounded = round_columns(ordered, steps, column_factor, keep=keep)
-        else:
-            rounded = round_both(ordered, steps, row_factor, column_factor, keep)
-        rows_back, columns_back = torch.argsort(row_order), torch.argsort(column_order)
-        symbols = rounded[rows_back][:, columns_back]
-        return symbols, row_exponents[rows_back][:, None].float(), column_exponents[columns_back][None].float()
+        moments = matrix.moments
+        if not moments.inputs.diagonal().any() or not moments.outputs.any():
+            return _unseen(matrix.weights, matrix.mask)
+        order, factor = ordered_inverse_factor(moments.inputs, self.damping)
+        weights = matrix.weights[:, order]
+        keep = torch.ones_like(weights, dtype=torch.bool) if matrix.mask is None else matrix.mask[:, order]
+        tokens = damped(matrix.tokens.inputs, self.damping)[order][:, order]
+        expansion = damped(moments.inputs, self.damping)[order][:, order]
+        guard = Guard(weights, tokens, expansion, self.guard, power(weights * ~keep, tokens))
+        exponents = (QUARTERS * factor.diagonal().double().log2()).round()
+        center = exponents.median()
+        exponents -= center
+        grid = _Grid(weights, keep, factor, exponents, center + QUARTERS * math.log2(self.alpha), guard)
+        floor = self.output_damping * moments.outputs.mean()
+        wanted = grid.row_exponents((moments.outputs + floor).rsqrt())
+        symbols, rows = _round_guarded(grid, wanted)
+        if self.output == "full" and moments.output_moment is not None:
+            shrunk = moments.output_moment * (1 - self.output_shrinkage)
+            shrunk.diagonal().copy_(moments.outputs + floor)
+            coupled = (rows == wanted) & symbols.any(1)
+            _couple_rows(grid, shrunk, coupled.nonzero()[:, 0], symbols, rows)
+        back = torch.argsort(order)
+        return symbols[:, back], rows[:, None].float(), exponents[back][None].float()
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """A matrix to be rounded: columns in the order of feedback, and their part of the step grid.
+
+    Attributes:
+        weights: (out, in).
+        keep: boolean, likewise.
+        factor: U, (in, in).
+        exponents: of the columns, (in,), in quarter octaves.
+        base: what is to be added to a row's step in quarter octaves to make it the row's exponent.
+        guard: of this matrix.
+    """
+
+    weights: Tensor
+    keep: Tensor
+    factor: Tensor
+    exponents: Tensor
+    base: Tensor
+    guard: Guard
+
+    def row_exponents(self, steps: Tensor) -> Tensor:
+        """The exponents of rows with the relative steps V_ii."""
+        return (self.base + QUARTERS * steps.double().log2()).round()
+
+    def steps(self, row_exponents: Tensor) -> Tensor:
+        """(rows, in)."""
+        return _power(row_exponents)[:, None] * _power(self.exponents)
+
+
+def _round_guarded(grid: _Grid, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Feedback along columns only; symbols (out, in), and row exponents (out,), smaller than wanted where the guard asks."""
+    symbols, exponents = torch.zeros_like(grid.weights), wanted.clone()
+    rows = torch.arange(len(wanted), device=wanted.device)
+    for attempt in range(ATTEMPTS):
+        steps = grid.steps(exponents[rows])
+        symbols[rows] = rounded = round_columns(grid.weights[rows], steps, grid.factor, keep=grid.keep[rows])
+        errors = rounded * steps - grid.weights[rows]
+        broken = grid.guard.broken(rows, errors)
+        if not attempt:
+            spare = broken & grid.guard.spare(rows, errors)
+            symbols[rows[spare]] = 0
+            broken &= ~spare
+        rows = rows[broken]
+        if not len(rows):
+            break
+        exponents[rows] -= QUARTERS // 2
+    return symbols, exponents
+
+
+def _couple_rows(grid: _Grid, moment: Tensor, rows: Tensor, symbols: Tensor, exponents: Tensor) -> None:
+    """Feedback among `rows`, too; changes `symbols` and `exponents` in place.
+
+    A unit without gradient takes up the errors of all others, since its own cost nothing; so rows that break the guard stay
+    as they are, and take no part in the next attempt.
+
+    Args:
+        moment: B, damped, (out, out).
+    """
+    for _ in range(COUPLINGS):
+        if len(rows) < 2:
+            return
+        order, factor = ordered_inverse_factor(moment[rows][:, rows], 0.0)
+        ordered = rows[order]
+        ordered_exponents = grid.row_exponents(factor.diagonal())
+        steps = grid.steps(ordered_exponents)
+        rounded = round_both(grid.weights[ordered], steps, factor, grid.factor, grid.keep[ordered])
+        fine = ~grid.guard.broken(ordered, rounded * steps - grid.weights[ordered])
+        if fine.all() or _ == COUPLINGS - 1:
+            symbols[ordered[fine]], exponents[ordered[fine]] = rounded[fine], ordered_exponents[fine]
+            return
+        rows = ordered[fine]
 
 
 def _power(exponents: Tensor) -> Tensor:
