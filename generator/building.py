@@ -14,16 +14,18 @@ from generator.carriers import Written
 from generator.checkpoint import Checkpoint, from_state_dict, load_checkpoint
 from generator.emit import Options, emit
 from generator.encode import as_recipe, encode_checkpoint
-from generator.errors import CheckError
+from generator.errors import CheckError, InputError
 from generator.files import check_writable, write_artifact, write_atomically
-from generator.fitting import Fit, Point, points_json, read_table, search_recipe
+from generator.fitting import Fit, Point, Trial, points_json, read_table, search_recipe
 from generator.inspection import Inspection, inspect_artifact
+from generator.marks import find_searched
 from generator.quantize import as_statistics
 from generator.recipe import Recipe, make_recipe
 from generator.source.bundle import collect_bundle
 from generator.source.script import Script, read_script
 from generator.source.shrink import Shrinking
 from generator.statistics import Statistics
+from generator.study import StudyOptions, search_study
 
 BUDGET = 16_000_000  # bytes; the cap of the Parameter Golf challenge, code and weights together
 
@@ -169,9 +171,11 @@ def fit(
     evaluate: Callable[[dict[str, Tensor]], Any] | None = None,
     points: str | Path | None = None,
     report: Callable[[str, str, Point], None] | None = None,
+    study: StudyOptions | None = None,
+    report_trial: Callable[[str, str, Trial], None] | None = None,
     **packing: Any,
 ) -> tuple[Inspection, list[Fit]]:
-    """Build the largest artifact within a budget by searching the knob that each recipe marks; see `generator.fitting`.
+    """Build the largest artifact within a budget by searching the options that each recipe marks; see `generator.marks`.
 
     Args:
         script, weights, output, stats, key, carrier, budget, header, packing: as for `build`.
@@ -181,6 +185,9 @@ def fit(
             the first is taken otherwise.
         points: JSON file for all points.
         report: called with recipe, knob and point after each evaluation.
+        study: how options are searched that a recipe marks beside its knob; its storage is by default a SQLite file beside
+            the output.
+        report_trial: called with recipe, knob and trial after each trial of a study.
 
     Returns:
         What the written file holds, and the search of each recipe.
@@ -197,22 +204,23 @@ def fit(
     checkpoint = _checkpoint(weights, key)
     statistics = as_statistics(stats)
     stem = Path(output).stem
+    study = study or StudyOptions()
+    study = study if study.storage else replace(study, storage=f"sqlite:///{Path(output).with_suffix('.study.db')}")
     fits = []
     chosen: list[Mapping[str, Any] | str | Path | None] = [*recipes] if recipes else [None]
     for recipe in chosen:
         table, source = read_table(recipe, statistics)
-        fits.append(
-            search_recipe(
-                checkpoint,
-                table,
-                source,
-                statistics=statistics,
-                budget=budget,
-                size=lambda payload: emit(parsed, payload, options, stem).written.size,
-                evaluate=evaluate,
-                report=report,
-            )
-        )
+        known: dict[str, Any] = {
+            "statistics": statistics,
+            "budget": budget,
+            "size": lambda payload: emit(parsed, payload, options, stem).written.size,
+        }
+        if find_searched(table, source):
+            if evaluate is None:
+                raise InputError(f"{source} marks options for a study, which needs a metric; give --evaluate")
+            fits.append(search_study(checkpoint, table, source, study, evaluate=evaluate, report=report_trial, **known))
+        else:
+            fits.append(search_recipe(checkpoint, table, source, evaluate=evaluate, report=report, **known))
     if points is not None:
         write_atomically(points, points_json(fits, budget).encode())
     best = min(fits, key=lambda one: one.metric) if evaluate is not None else fits[0]

@@ -22,8 +22,9 @@ from generator.building import BUDGET
 from generator.calibration import calibrate as calibrate_model
 from generator.calibration import init_distributed, load_function
 from generator.files import check_writable
-from generator.fitting import Fit, Point
+from generator.fitting import Fit, Point, Trial
 from generator.source.compress import CODERS
+from generator.study import TRIALS, StudyOptions
 
 console = Console()
 errors = Console(stderr=True)
@@ -131,17 +132,30 @@ def fit(
         typer.Option(metavar="MODULE:FUNCTION", help="Metric of a state dict, less is better; printed at each point."),
     ] = None,
     points: Annotated[Path | None, typer.Option(help="JSON file for all points.")] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Trials of a study, where a recipe marks more than its knob.")] = TRIALS,
+    storage: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Optuna storage of the study; by default a SQLite file beside the output."),
+    ] = None,
+    study: Annotated[str | None, typer.Option(help="Name of the study; by default the same for the same command.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the study's sampling.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
     """Build the largest artifact that does not exceed the budget, by searching one option of the recipe.
 
-    With several recipes and --evaluate, the one with the least metric is written; without --evaluate, the first.
+    Options marked with { search = [low, high] } or { choices = [...] } are searched, too, in a study of trials that --evaluate
+    judges. With several recipes and --evaluate, the one with the least metric is written; without --evaluate, the first.
     """
     metric = load_function(evaluate) if evaluate is not None else None
 
     def report(source: str, knob: str, point: Point) -> None:
         if not as_json:
             errors.print(_line(source, knob, point), highlight=False, soft_wrap=True, markup=False)
+
+    def report_trial(source: str, knob: str, trial: Trial) -> None:
+        if not as_json:
+            line = f"trial {trial.number}: {_line(source, knob, trial.point)}  {_values(trial)}"
+            errors.print(line, highlight=False, soft_wrap=True, markup=False)
 
     with errors.status("quantizing and coding …"):
         inspection, fits = generator.fit(
@@ -157,6 +171,8 @@ def fit(
             evaluate=metric,
             points=points,
             report=report,
+            study=StudyOptions(storage, trials, study, seed),
+            report_trial=report_trial,
             allow=[name.strip() for name in allow.split(",") if name.strip()],
             coder=coder.value,
             include=include or [],
@@ -178,13 +194,19 @@ def _line(source: str, knob: str, point: Point) -> str:
     return f"{source}: {knob} = {point.value:.6g}  {point.bytes:,} bytes{metric}"
 
 
+def _values(trial: Trial) -> str:
+    shown = {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in trial.values.items()}
+    return ", ".join(f"{name} = {value}" for name, value in shown.items())
+
+
 def _table(fits: list[Fit]) -> Table:
     table = Table(title="points", box=box.SIMPLE_HEAD, title_justify="left")
-    for column in ("recipe", "knob", "value", "bytes", "metric", ""):
+    for column in ("recipe", "knob", "value", "bytes", "metric", "options", ""):
         table.add_column(column, justify="right" if column in ("value", "bytes", "metric") else "left")
     for one in fits:
-        for point in sorted(one.points, key=lambda point: point.bytes):
+        rows = [(trial.point, _values(trial)) for trial in one.trials] or [(point, "") for point in one.points]
+        for point, options in sorted(rows, key=lambda row: row[0].bytes):
             metric = "" if point.metric is None else f"{point.metric:.6f}"
             mark = "chosen" if point == one.best else ""
-            table.add_row(one.recipe, one.knob, f"{point.value:.6g}", f"{point.bytes:,}", metric, mark)
+            table.add_row(one.recipe, one.knob, f"{point.value:.6g}", f"{point.bytes:,}", metric, options, mark)
     return table

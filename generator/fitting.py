@@ -1,15 +1,10 @@
 """Fitting the budget: the value of a recipe's rate knob at which the artifact is the largest that does not exceed it.
 
-A recipe marks its knob with "fit", or { fit = [low, high] }, in place of a number:
-
-    quantizer = { id = "waterfill", alpha = "fit" }
-
-All marked options of one name share one value.
+The recipe marks its knob, see `generator.marks`.
 """
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -22,6 +17,7 @@ from torch import Tensor
 from generator.checkpoint import Checkpoint
 from generator.encode import code
 from generator.errors import CheckError, InputError
+from generator.marks import Knob, find_knob, with_value
 from generator.quantize import Cache, quantize_checkpoint, statistics_recipe
 from generator.quantizers import Quantized
 from generator.recipe import make_recipe, read_recipe_table
@@ -30,25 +26,6 @@ from generator.statistics import Statistics
 EVALUATIONS = 12
 CLOSE = 0.001  # share of the budget that may stay unused
 Evaluate = Callable[[dict[str, Tensor]], Any]
-
-
-@dataclass(frozen=True)
-class Knob:
-    """An option that sets the rate: its range, on which scale it is searched, and whether more of it means fewer bytes."""
-
-    name: str
-    low: float
-    high: float
-    logarithmic: bool = True
-
-
-KNOBS = {
-    "alpha": Knob("alpha", 1e-9, 1e3),
-    "k": Knob("k", 0.1, 1e4),
-    "fraction": Knob("fraction", 0.0, 1.0, False),
-}
-
-
 USUAL = {"alpha": 5e-5, "k": 12.85, "fraction": 0.3}  # where a search begins
 
 
@@ -61,6 +38,15 @@ class Point:
     metric: float | None = None
 
 
+@dataclass(frozen=True)
+class Trial:
+    """One proposal of a study: the values of the options that it searches, and the largest artifact they allow."""
+
+    number: int
+    values: dict[str, Any]
+    point: Point
+
+
 @dataclass
 class Fit:
     """The search for one recipe.
@@ -71,6 +57,7 @@ class Fit:
         points: in the order in which they were evaluated.
         best: the largest artifact within the budget.
         table: the recipe at that point, the marks replaced by the value.
+        trials: of the study, where more than the knob was searched.
     """
 
     recipe: str
@@ -78,6 +65,7 @@ class Fit:
     points: list[Point] = field(default_factory=list)
     best: Point | None = None
     table: dict[str, Any] = field(default_factory=dict)
+    trials: list[Trial] = field(default_factory=list)
 
     @property
     def metric(self) -> float:
@@ -104,57 +92,6 @@ def read_table(recipe: Mapping[str, Any] | str | Path | None, statistics: Statis
     return read_recipe_table(recipe), f"recipe {recipe}"
 
 
-def find_knob(table: Mapping[str, Any], source: str) -> Knob:
-    """The one option that the recipe marks.
-
-    Raises:
-        InputError: none is marked, or several of different names, or a range is not [low, high].
-    """
-    marks: dict[str, Any] = {}
-    _visit(table, lambda name, mark: marks.setdefault(name, mark))
-    if not marks:
-        raise InputError(f'{source} marks no knob; write for instance alpha = "fit" in place of a number')
-    if len(marks) > 1:
-        raise InputError(f"{source} marks {', '.join(marks)}; golfpack fit searches one of them, give the others a number")
-    name, mark = next(iter(marks.items()))
-    if name not in KNOBS:
-        raise InputError(f"{source} marks {name!r}, which does not set the rate; known knobs: {', '.join(KNOBS)}")
-    knob = KNOBS[name]
-    if mark == "fit":
-        return knob
-    ends = mark["fit"]
-    if not (
-        isinstance(ends, list)
-        and len(ends) == 2
-        and all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends)
-        and knob.low <= ends[0] < ends[1] <= knob.high
-    ):
-        raise InputError(f"{source}: the range of {name!r} must be [low, high] within [{knob.low:g}, {knob.high:g}]")
-    return Knob(name, float(ends[0]), float(ends[1]), knob.logarithmic)
-
-
-def with_value(table: Mapping[str, Any], value: float) -> dict[str, Any]:
-    """The recipe's table with the marks replaced."""
-    result = copy.deepcopy(dict(table))
-    _visit(result, lambda name, mark: None, value)
-    return result
-
-
-def _visit(node: Any, found: Callable[[str, Any], Any], value: float | None = None) -> None:
-    """Report every mark inside quantizer tables to `found`, and replace it by `value` if there is one."""
-    if isinstance(node, list):
-        for item in node:
-            _visit(item, found, value)
-    elif isinstance(node, dict):
-        for key, item in node.items():
-            if item == "fit" or (isinstance(item, dict) and set(item) == {"fit"}):
-                found(key, item)
-                if value is not None:
-                    node[key] = value
-            else:
-                _visit(item, found, value)
-
-
 def search_recipe(
     checkpoint: Checkpoint,
     table: Mapping[str, Any],
@@ -165,6 +102,7 @@ def search_recipe(
     size: Callable[[bytes], int],
     evaluate: Evaluate | None = None,
     report: Callable[[str, str, Point], None] | None = None,
+    start: float | None = None,
 ) -> Fit:
     """Search the knob of one recipe on the real size of the artifact.
 
@@ -179,6 +117,7 @@ def search_recipe(
         size: bytes of the artifact with a given payload.
         evaluate: metric of a state dict, asked at each point.
         report: called with recipe, knob and point after each evaluation.
+        start: a value of the knob that is known to be near.
 
     Raises:
         InputError: the recipe is unusable.
@@ -192,7 +131,7 @@ def search_recipe(
         recipe = make_recipe(with_value(table, value), source)
         quantized, codecs = quantize_checkpoint(checkpoint, recipe, statistics, cache)
         total = size(code(quantized, codecs, checkpoint.names, cache))
-        metric = float(evaluate(_state_dict(quantized, checkpoint))) if evaluate is not None else None
+        metric = float(evaluate(state_dict_of(quantized, checkpoint))) if evaluate is not None else None
         point = Point(value, total, metric)
         result.points.append(point)
         cache.forget_old_streams()
@@ -200,7 +139,7 @@ def search_recipe(
             report(source, knob.name, point)
         return point
 
-    result.best = search(knob, budget, measure)
+    result.best = search(knob, budget, measure, start)
     if result.best is None:
         least = min(point.bytes for point in result.points)
         raise CheckError(
@@ -211,8 +150,10 @@ def search_recipe(
     return result
 
 
-def search(knob: Knob, budget: int, measure: Callable[[float], Point]) -> Point | None:
+def search(knob: Knob, budget: int, measure: Callable[[float], Point], start: float | None = None) -> Point | None:
     """The largest point within the budget, by at most EVALUATIONS calls; stops CLOSE below the budget.
+
+    It begins at `start`, or where such searches usually end.
 
     `measure` must shrink as the knob grows, but for small irregularities.
     """
@@ -230,9 +171,9 @@ def search(knob: Knob, budget: int, measure: Callable[[float], Point]) -> Point 
             best = point
         return 0.0 if (1 - CLOSE) * budget <= point.bytes <= budget else math.log(point.bytes) - target
 
-    usual = to_axis(USUAL[knob.name])
+    usual = to_axis(USUAL[knob.name] if start is None else start)
     position = usual if low < usual < high else (low + high) / 2
-    stride = (high - low) / 16
+    stride = (high - low) / (16 if start is None else 256)
     newest = position, excess(position)
     left = EVALUATIONS - 1
     while left and newest[1]:  # outwards until there is a bracket
@@ -272,7 +213,8 @@ def _narrow(newest: tuple[float, float], other: tuple[float, float], function: C
         share = min(max(share, 0.01), 0.99)
 
 
-def _state_dict(quantized: Mapping[str, Quantized], checkpoint: Checkpoint) -> dict[str, Tensor]:
+def state_dict_of(quantized: Mapping[str, Quantized], checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """The state dict that the artifact will load."""
     return {name: q.tensor() for first, q in quantized.items() for name in checkpoint.names[first]}
 
 

@@ -31,6 +31,7 @@ from torch import Tensor
 from generator import codecs, quantizers
 from generator.codecs import Codec
 from generator.errors import InputError
+from generator.marks import is_fit, is_searched
 from generator.quantizers import Quantizer
 from generator.quantizers.cast import Keep
 
@@ -182,9 +183,9 @@ def _make(kind: str, registry: Mapping[str, Callable[..., Made]], spec: str | di
         known = ", ".join(sorted(registry))
         missing = f"unknown {kind} {name!r}" if name is not None else f"{kind} table without an id"
         raise InputError(f"{where}: {missing}; known: {known}")
-    marked = [key for key, value in options.items() if value == "fit" or (isinstance(value, dict) and "fit" in value)]
+    marked = [key for key, value in options.items() if is_fit(value) or is_searched(value)]
     if marked:
-        raise InputError(f"{where}: {kind} {name!r}: {marked[0]!r} is to be fitted; use golfpack fit, or give a number")
+        raise InputError(f"{where}: {kind} {name!r}: {marked[0]!r} is to be fitted; use golfpack fit, or give it a value")
     try:
         return registry[name](**options)
     except ValidationError as error:

@@ -17,7 +17,8 @@ from generator.codecs import Codec, Encoded
 from generator.codecs.deflate import Zlib
 from generator.codecs.lzma_raw import Lzma
 from generator.errors import CheckError, InputError
-from generator.fitting import EVALUATIONS, KNOBS, Knob, Point, find_knob, search, with_value
+from generator.fitting import EVALUATIONS, Point, search
+from generator.marks import KNOBS, Knob, find_knob, with_value
 from generator.statistics import Statistics
 
 KNOB = 'quantizer = { id = "rtn", bits = 6, scale = "sdclip", k = "fit" }'

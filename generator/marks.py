@@ -1,0 +1,176 @@
+"""Marks in a recipe: options that a search is to give a value, in place of one.
+
+    alpha = "fit"                               # the rate knob, found by the artifact's size
+    alpha = { fit = [1e-5, 1e-3] }
+    damping = { search = [0.001, 0.1], log = true }   # found by the metric, over trials; integers if both ends are
+    output = { choices = ["full", "diagonal"] }
+
+All marks of one option share one value, unless they carry names of their own: { search = [4, 8], name = "bits of the MLP" }.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from generator.errors import InputError
+
+
+@dataclass(frozen=True)
+class Knob:
+    """An option that sets the rate: its range, on which scale it is searched, and whether more of it means fewer bytes."""
+
+    name: str
+    low: float
+    high: float
+    logarithmic: bool = True
+
+
+KNOBS = {
+    "alpha": Knob("alpha", 1e-9, 1e3),
+    "k": Knob("k", 0.1, 1e4),
+    "fraction": Knob("fraction", 0.0, 1.0, False),
+}
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from low to high; whole ones if both are."""
+
+    name: str
+    low: float
+    high: float
+    logarithmic: bool
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is of integers."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """One of several values."""
+
+    name: str
+    values: tuple[str | float | bool, ...]
+
+
+def find_knob(table: Mapping[str, Any], source: str) -> Knob:
+    """The one option that the recipe marks to be fitted.
+
+    Raises:
+        InputError: none is marked, or several of different names, or a range is not [low, high].
+    """
+    marks = _marks(table, is_fit)
+    if not marks:
+        raise InputError(f'{source} marks no knob; write for instance alpha = "fit" in place of a number')
+    if len(marks) > 1:
+        raise InputError(f"{source} marks {', '.join(marks)}; golfpack fit searches one of them, give the others a number")
+    name, mark = next(iter(marks.items()))
+    if name not in KNOBS:
+        raise InputError(f"{source} marks {name!r}, which does not set the rate; known knobs: {', '.join(KNOBS)}")
+    knob = KNOBS[name]
+    if mark == "fit":
+        return knob
+    low, high = _ends(mark["fit"], name, source)
+    if not knob.low <= low < high <= knob.high:
+        raise InputError(f"{source}: the range of {name!r} must be [low, high] within [{knob.low:g}, {knob.high:g}]")
+    return Knob(name, float(low), float(high), knob.logarithmic)
+
+
+def find_searched(table: Mapping[str, Any], source: str) -> list[Range | Choices]:
+    """The options that the recipe marks to be searched by the metric, in the order of their names.
+
+    Raises:
+        InputError: a mark has an unknown key, an empty range or no choices, or two marks of one name differ.
+    """
+    return [_searched(name, mark, source) for name, mark in sorted(_marks(table, is_searched, source).items())]
+
+
+def _searched(name: str, mark: dict[str, Any], source: str) -> Range | Choices:
+    unknown = set(mark) - {"search", "choices", "log", "name"}
+    if unknown or ("search" in mark) == ("choices" in mark) or ("choices" in mark and "log" in mark):
+        raise InputError(
+            f"{source}: the mark of {name!r} must be {{ search = [low, high] }}, with log = true if wanted, or "
+            "{ choices = [a, b] }"
+        )
+    if "choices" in mark:
+        values = mark["choices"]
+        if not isinstance(values, list) or not values or any(not isinstance(v, str | int | float | bool) for v in values):
+            raise InputError(f"{source}: the choices of {name!r} must be a list of strings, numbers or booleans")
+        return Choices(name, tuple(values))
+    low, high = _ends(mark["search"], name, source)
+    logarithmic = mark.get("log", False)
+    if not isinstance(logarithmic, bool) or not low < high or (logarithmic and low <= 0):
+        raise InputError(
+            f"{source}: the range of {name!r} must be [low, high], and above 0 with log = true (which is true or false)"
+        )
+    return Range(name, low, high, logarithmic)
+
+
+def _ends(ends: Any, name: str, source: str) -> tuple[float, float]:
+    if (
+        isinstance(ends, list)
+        and len(ends) == 2
+        and all(isinstance(end, int | float) and not isinstance(end, bool) and math.isfinite(end) for end in ends)
+    ):
+        return ends[0], ends[1]
+    raise InputError(f"{source}: the range of {name!r} must be [low, high]")
+
+
+def is_fit(item: Any) -> bool:
+    """Whether this stands in place of a knob's value."""
+    return bool(item == "fit" or (isinstance(item, dict) and set(item) == {"fit"}))
+
+
+def is_searched(item: Any) -> bool:
+    """Whether this stands in place of a value that trials search."""
+    return isinstance(item, dict) and bool({"search", "choices"} & set(item))
+
+
+def with_value(table: Mapping[str, Any], value: float) -> dict[str, Any]:
+    """The recipe's table with the marked knob replaced."""
+    return _replaced(table, lambda name, item: value if is_fit(item) else item)
+
+
+def with_values(table: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe's table with searched options replaced by the values of their names."""
+    return _replaced(table, lambda name, item: values[item.get("name", name)] if is_searched(item) else item)
+
+
+def _marks(table: Mapping[str, Any], wanted: Callable[[Any], bool], source: str | None = None) -> dict[str, Any]:
+    """Marks by name. With `source`, marks of one name must be equal."""
+    found: dict[str, Any] = {}
+
+    def note(name: str, item: Any) -> Any:
+        if wanted(item):
+            name = item.get("name", name) if isinstance(item, dict) else name
+            if source is not None and found.get(name, item) != item:
+                raise InputError(f"{source}: marks of {name!r} differ; give them names of their own, name = …")
+            found.setdefault(name, item)
+        return item
+
+    _replaced(table, note)
+    return found
+
+
+def _replaced(table: Mapping[str, Any], value: Callable[[str, Any], Any]) -> dict[str, Any]:
+    """A copy of the table with `value(key, item)` in place of every item of every table within."""
+    result = copy.deepcopy(dict(table))
+    _visit(result, value)
+    return result
+
+
+def _visit(node: Any, value: Callable[[str, Any], Any]) -> None:
+    if isinstance(node, list):
+        for item in node:
+            _visit(item, value)
+    elif isinstance(node, dict):
+        for key, item in node.items():
+            node[key] = value(key, item)
+            if not (is_fit(item) or is_searched(item)):
+                _visit(item, value)

@@ -1,0 +1,176 @@
+"""Searching several options of a recipe: Optuna proposes values, each trial fits the budget and is judged by the metric.
+
+The study lives in an Optuna storage. Several machines that name the same storage and run the same command share one study.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from zlib import crc32
+
+import torch
+
+from generator.checkpoint import Checkpoint
+from generator.errors import CheckError, InputError
+from generator.fitting import Evaluate, Fit, Point, Trial, search_recipe, state_dict_of
+from generator.marks import Choices, Range, find_knob, find_searched, with_value, with_values
+from generator.quantize import quantize_checkpoint
+from generator.recipe import make_recipe
+from generator.statistics import Statistics
+
+TRIALS = 20
+
+
+@dataclass(frozen=True)
+class StudyOptions:
+    """How a recipe's options are searched.
+
+    Attributes:
+        storage: URL of an Optuna storage; None is for the caller to fill in.
+        trials: that this process adds to the study.
+        name: of the study in it; None derives one from everything that the metric depends on.
+        seed: of the sampling; a trial's values follow from it, the trial's number and the results known by then.
+    """
+
+    storage: str | None = None
+    trials: int = TRIALS
+    name: str | None = None
+    seed: int = 0
+
+
+def search_study(
+    checkpoint: Checkpoint,
+    table: Mapping[str, Any],
+    source: str,
+    options: StudyOptions,
+    *,
+    statistics: Statistics | None = None,
+    budget: int,
+    size: Callable[[bytes], int],
+    evaluate: Evaluate,
+    report: Callable[[str, str, Trial], None] | None = None,
+) -> Fit:
+    """Search all marked options of one recipe.
+
+    Args:
+        checkpoint, table, source, statistics, budget, size: as for `search_recipe`.
+        options: of the study.
+        evaluate: metric of a state dict, less is better; asked once per trial, at the largest artifact within the budget.
+        report: called with recipe, knob and trial after each trial of this process.
+
+    Returns:
+        The best trial of the whole study, whichever machine ran it.
+
+    Raises:
+        InputError: the recipe, the storage or the study's name is unusable, or Optuna is missing.
+        CheckError: no trial fits the budget.
+    """
+    searched = find_searched(table, source)
+    knob = find_knob(table, source)
+    study = _open(options, options.name or _fingerprint(checkpoint, table, statistics, budget))
+    optuna = _optuna()
+
+    def run(trial: Any) -> float:
+        values = {mark.name: _suggest(trial, mark) for mark in searched}
+        known = [finished.user_attrs["value"] for finished in study.trials if "value" in finished.user_attrs]
+        try:
+            fit = search_recipe(
+                checkpoint,
+                with_values(table, values),
+                source,
+                statistics=statistics,
+                budget=budget,
+                size=size,
+                start=sorted(known)[len(known) // 2] if known else None,
+            )
+        except CheckError as error:
+            raise optuna.TrialPruned(str(error)) from error
+        assert fit.best is not None
+        quantized, _ = quantize_checkpoint(checkpoint, make_recipe(fit.table, source), statistics)
+        metric = float(evaluate(state_dict_of(quantized, checkpoint)))
+        trial.set_user_attr("value", fit.best.value)
+        trial.set_user_attr("bytes", fit.best.bytes)
+        if report is not None:
+            report(source, knob.name, Trial(trial.number, values, Point(fit.best.value, fit.best.bytes, metric)))
+        return metric
+
+    study.optimize(run, n_trials=options.trials)
+    finished = [_trial(one) for one in study.trials if one.state == optuna.trial.TrialState.COMPLETE]
+    if not finished:
+        raise CheckError(f"{source}: none of {len(study.trials)} trials fits the budget of {budget:,} bytes")
+    best = min(finished, key=lambda one: (one.point.metric, one.number))
+    filled = with_value(with_values(table, best.values), best.point.value)
+    return Fit(source, knob.name, [one.point for one in finished], best.point, filled, finished)
+
+
+def _suggest(trial: Any, mark: Range | Choices) -> Any:
+    if isinstance(mark, Choices):
+        return trial.suggest_categorical(mark.name, mark.values)
+    if mark.whole:
+        return trial.suggest_int(mark.name, int(mark.low), int(mark.high), log=mark.logarithmic)
+    return trial.suggest_float(mark.name, mark.low, mark.high, log=mark.logarithmic)
+
+
+def _trial(finished: Any) -> Trial:
+    known = finished.user_attrs
+    return Trial(finished.number, finished.params, Point(known["value"], known["bytes"], finished.value))
+
+
+def _fingerprint(checkpoint: Checkpoint, table: Mapping[str, Any], statistics: Statistics | None, budget: int) -> str:
+    """A name for the study that equal commands share, and no others."""
+    digest = hashlib.sha256(json.dumps([table, budget, checkpoint.names], sort_keys=True).encode())
+    for tensors in (checkpoint.tensors, statistics.tensors if statistics is not None else {}):
+        for name, tensor in sorted(tensors.items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return f"golfpack-{digest.hexdigest()[:16]}"
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise InputError("searching several options needs Optuna: pip install 'golfpack[search]'") from error
+    logging.getLogger("optuna").setLevel(logging.ERROR)
+    return optuna
+
+
+def _open(options: StudyOptions, name: str) -> Any:
+    optuna = _optuna()
+    try:
+        return optuna.create_study(
+            storage=options.storage,
+            sampler=_sampler(optuna, options.seed),
+            study_name=name,
+            load_if_exists=True,
+            direction="minimize",
+        )
+    except Exception as error:  # of the storage's database driver, whichever that is
+        raise InputError(f"study {name!r} in storage {options.storage}: {str(error).splitlines()[0]}") from error
+
+
+def _sampler(optuna: Any, seed: int) -> Any:
+    """A tree-structured Parzen estimator (Bergstra et al., 2011) that is seeded anew for each trial by its number.
+
+    Machines that share a study then draw different values, and one machine alone draws the same ones every time.
+    """
+
+    class ByNumber(optuna.samplers.BaseSampler):  # type: ignore[misc]
+        def _of(self, trial: Any, salt: str = "") -> Any:
+            return optuna.samplers.TPESampler(seed=crc32(f"{seed} {trial.number} {salt}".encode()))
+
+        def infer_relative_search_space(self, study: Any, trial: Any) -> Any:
+            return self._of(trial).infer_relative_search_space(study, trial)
+
+        def sample_relative(self, study: Any, trial: Any, search_space: Any) -> Any:
+            return self._of(trial).sample_relative(study, trial, search_space)
+
+        def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
+            return self._of(trial, param_name).sample_independent(study, trial, param_name, param_distribution)
+
+    return ByNumber()
