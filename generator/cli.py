@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,12 +12,36 @@ from rich.console import Console
 from rich.markup import escape
 
 import generator
-from generator import carriers, cli_statistics
+from generator import cli_statistics
 from generator.building import BUDGET, BudgetError
+from generator.cli_options import (
+    DEFAULT_ALLOW,
+    DEFAULT_CARRIER,
+    DEFAULT_CODER,
+    AllowOption,
+    BroadcastOption,
+    BudgetOption,
+    BundleOption,
+    CarrierOption,
+    CheckpointArgument,
+    CoderOption,
+    ExtraOption,
+    FileArgument,
+    HeaderOption,
+    IncludeOption,
+    JsonOption,
+    KeepOption,
+    KeyOption,
+    OutputOption,
+    RecipeOption,
+    ScriptArgument,
+    SkipOption,
+    StatsOption,
+    WeightsOption,
+    packing,
+)
 from generator.errors import GolfpackError
 from generator.measurement_tables import print_analysis, print_bench
-from generator.source.compress import CODERS
-from generator.source.shrink import OPTIONAL, STEPS
 from generator.tables import SHOWN_TENSORS, print_parts, print_tensors, print_verification
 from generator.verification import TIMEOUT, TOLERANCE
 
@@ -31,47 +54,6 @@ app = typer.Typer(
 )
 console = Console()
 errors = Console(stderr=True)
-
-CarrierName = Enum("CarrierName", {name: name for name in [*carriers.REGISTRY, carriers.AUTO]})  # type: ignore[misc]
-CoderName = Enum("CoderName", {name: name for name in [carriers.AUTO, *CODERS]})  # type: ignore[misc]
-DEFAULT_CARRIER = CarrierName["base85"]
-DEFAULT_CODER = CoderName["auto"]
-DEFAULT_ALLOW = "base85,latin1,zip"
-
-ScriptArgument = Annotated[Path, typer.Argument(metavar="SCRIPT", help="Python source to pack.")]
-FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="An artifact or a payload file.")]
-CheckpointArgument = Annotated[Path, typer.Argument(metavar="CKPT", help="Checkpoint: .safetensors, .pt, .pth or .npz.")]
-OutputOption = Annotated[Path, typer.Option("--output", "-o", help="File to write.")]
-WeightsOption = Annotated[Path, typer.Option("--weights", "-w", help="Checkpoint: .safetensors, .pt, .pth or .npz.")]
-KeyOption = Annotated[str | None, typer.Option(help="Where in a nested checkpoint the state dict is, for instance model.")]
-RecipeOption = Annotated[Path | None, typer.Option("--recipe", "-r", help="TOML recipe; without it, the default one.")]
-StatsOption = Annotated[Path | None, typer.Option("--stats", "-s", help="Statistics of golfpack calibrate.")]
-CarrierOption = Annotated[CarrierName, typer.Option(help="How payload and code become one file.")]
-AllowOption = Annotated[str, typer.Option(help="Carriers that auto may choose, separated by commas.")]
-CoderOption = Annotated[CoderName, typer.Option(help="Compression of the code; mix is the smallest, and slow to start.")]
-IncludeOption = Annotated[
-    list[Path] | None, typer.Option("--include", help="Module, package or data file to carry; may be repeated.")
-]
-BundleOption = Annotated[
-    bool, typer.Option("--bundle/--no-bundle", help="Carry modules that the script imports from its own folder.")
-]
-SkipOption = Annotated[
-    list[str] | None, typer.Option("--skip-step", help=f"Shrinking step to leave out: {', '.join(STEPS)}; may be repeated.")
-]
-ExtraOption = Annotated[
-    list[str] | None, typer.Option("--step", help=f"Optional step: {', '.join(OPTIONAL)}; may be repeated.")
-]
-KeepOption = Annotated[list[str] | None, typer.Option("--keep-name", help="Global name not to shorten; may be repeated.")]
-BroadcastOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--broadcast/--no-broadcast",
-        help="Rank 0 decodes and sends, once a process group exists; by default where the script makes one.",
-    ),
-]
-BudgetOption = Annotated[int, typer.Option(min=1, help="Bytes that the file may have.")]
-HeaderOption = Annotated[bool, typer.Option("--header/--no-header", help="Begin with a comment that says what the file is.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
 def _version(value: bool) -> None:
@@ -117,17 +99,8 @@ def build(
             recipe=recipe,
             stats=stats,
             key=key,
-            carrier=carrier.value,
-            budget=budget,
-            header=header,
-            allow=_names(allow),
-            coder=coder.value,
-            include=include or [],
-            local_modules=bundle,
-            skip_steps=skip_step or [],
-            extra_steps=step or [],
-            keep_names=keep_name or [],
             broadcast=broadcast,
+            **packing(carrier, allow, budget, header, coder, include, bundle, skip_step, step, keep_name),
         )
     _show(inspection, budget, as_json)
 
@@ -153,23 +126,14 @@ def wrap(
         inspection = generator.wrap(
             script,
             output,
-            carrier=carrier.value,
-            budget=budget,
-            header=header,
-            allow=_names(allow),
-            coder=coder.value,
-            include=include or [],
-            local_modules=bundle,
-            skip_steps=skip_step or [],
-            extra_steps=step or [],
-            keep_names=keep_name or [],
+            **packing(carrier, allow, budget, header, coder, include, bundle, skip_step, step, keep_name),
         )
     _show(inspection, budget, as_json)
 
 
 @app.command()
 def encode(
-    weights: Annotated[Path, typer.Argument(metavar="CKPT", help="Checkpoint: .safetensors, .pt, .pth or .npz.")],
+    weights: CheckpointArgument,
     output: OutputOption,
     recipe: RecipeOption = None,
     stats: StatsOption = None,
@@ -243,10 +207,6 @@ def verify(
         print_verification(console, verification)
     if not verification.passed:
         raise typer.Exit(1)
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 @app.command()

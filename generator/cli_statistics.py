@@ -17,21 +17,39 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 import generator
-from generator import carriers
 from generator.building import BUDGET
 from generator.calibration import calibrate as calibrate_model
 from generator.calibration import init_distributed, load_function
+from generator.cli_options import (
+    DEFAULT_ALLOW,
+    DEFAULT_CARRIER,
+    DEFAULT_CODER,
+    AllowOption,
+    BroadcastOption,
+    BudgetOption,
+    BundleOption,
+    CarrierOption,
+    CoderOption,
+    ExtraOption,
+    HeaderOption,
+    IncludeOption,
+    JsonOption,
+    KeepOption,
+    KeyOption,
+    OutputOption,
+    ScriptArgument,
+    SkipOption,
+    StatsOption,
+    WeightsOption,
+    packing,
+)
 from generator.files import check_writable
 from generator.fitting import Fit, Point, Trial
-from generator.source.compress import CODERS
 from generator.study import TRIALS, StudyOptions
 
 console = Console()
 errors = Console(stderr=True)
 
-CarrierName = Enum("CarrierName", {name: name for name in [*carriers.REGISTRY, carriers.AUTO]})  # type: ignore[misc]
-CoderName = Enum("CoderName", {name: name for name in [carriers.AUTO, *CODERS]})  # type: ignore[misc]
-DEFAULT_CARRIER = CarrierName["base85"]
 Kind = Enum("Kind", {"token": "token", "sequence": "sequence"})
 
 
@@ -66,7 +84,7 @@ def calibrate(
     batch: Annotated[int, typer.Option(min=1, help="Sampled sequences per batch.")] = 16,
     start: Annotated[int | None, typer.Option(min=0, help="First token of sampled sequences; without it, any.")] = None,
     seed: Annotated[int, typer.Option(help="Of all sampling.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Collect the statistics that gptq and waterfill use, from your model and batches; also under torchrun."""
     check_writable(output)
@@ -109,24 +127,26 @@ def calibrate(
 
 
 def fit(
-    script: Annotated[Path, typer.Argument(metavar="SCRIPT", help="Python source to pack.")],
-    weights: Annotated[Path, typer.Option("--weights", "-w", help="Checkpoint: .safetensors, .pt, .pth or .npz.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
-    stats: Annotated[Path | None, typer.Option("--stats", "-s", help="Statistics of golfpack calibrate.")] = None,
+    script: ScriptArgument,
+    weights: WeightsOption,
+    output: OutputOption,
+    stats: StatsOption = None,
     recipe: Annotated[
         list[Path] | None,
         typer.Option("--recipe", "-r", help='TOML recipe that marks its knob with "fit"; several are compared.'),
     ] = None,
-    key: Annotated[str | None, typer.Option(help="Where in a nested checkpoint the state dict is.")] = None,
-    carrier: Annotated[CarrierName, typer.Option(help="How payload and code become one file.")] = DEFAULT_CARRIER,
-    allow: Annotated[str, typer.Option(help="Carriers that auto may choose, separated by commas.")] = "base85,latin1,zip",
-    coder: Annotated[CoderName, typer.Option(help="Compression of the code.")] = CoderName["auto"],
-    include: Annotated[list[Path] | None, typer.Option(help="Module, package or data file to carry; may be repeated.")] = None,
-    bundle: Annotated[bool, typer.Option("--bundle/--no-bundle", help="Carry modules from the script's own folder.")] = True,
-    budget: Annotated[int, typer.Option(min=1, help="Bytes that the file may have.")] = BUDGET,
-    header: Annotated[
-        bool, typer.Option("--header/--no-header", help="Begin with a comment that says what the file is.")
-    ] = True,
+    key: KeyOption = None,
+    carrier: CarrierOption = DEFAULT_CARRIER,
+    allow: AllowOption = DEFAULT_ALLOW,
+    budget: BudgetOption = BUDGET,
+    header: HeaderOption = True,
+    coder: CoderOption = DEFAULT_CODER,
+    include: IncludeOption = None,
+    bundle: BundleOption = True,
+    skip_step: SkipOption = None,
+    step: ExtraOption = None,
+    keep_name: KeepOption = None,
+    broadcast: BroadcastOption = None,
     evaluate: Annotated[
         str | None,
         typer.Option(metavar="MODULE:FUNCTION", help="Metric of a state dict, less is better; printed at each point."),
@@ -139,7 +159,7 @@ def fit(
     ] = None,
     study: Annotated[str | None, typer.Option(help="Name of the study; by default the same for the same command.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the study's sampling.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Build the largest artifact that does not exceed the budget, by searching one option of the recipe.
 
@@ -165,18 +185,13 @@ def fit(
             stats=stats,
             recipes=recipe or None,
             key=key,
-            carrier=carrier.value,
-            budget=budget,
-            header=header,
             evaluate=metric,
             points=points,
             report=report,
             study=StudyOptions(storage, trials, study, seed),
             report_trial=report_trial,
-            allow=[name.strip() for name in allow.split(",") if name.strip()],
-            coder=coder.value,
-            include=include or [],
-            local_modules=bundle,
+            broadcast=broadcast,
+            **packing(carrier, allow, budget, header, coder, include, bundle, skip_step, step, keep_name),
         )
     if as_json:
         document = {"inspection": inspection.to_json(), "fits": [one.to_json() for one in fits]}

@@ -1,0 +1,81 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from generator import carriers
+from generator.source.compress import CODERS
+from generator.source.shrink import OPTIONAL, STEPS
+
+CarrierName = Enum("CarrierName", {name: name for name in [*carriers.REGISTRY, carriers.AUTO]})  # type: ignore[misc]
+CoderName = Enum("CoderName", {name: name for name in [carriers.AUTO, *CODERS]})  # type: ignore[misc]
+DEFAULT_CARRIER = CarrierName["base85"]
+DEFAULT_CODER = CoderName["auto"]
+DEFAULT_ALLOW = "base85,latin1,zip"
+
+ScriptArgument = Annotated[Path, typer.Argument(metavar="SCRIPT", help="Python source to pack.")]
+FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="An artifact or a payload file.")]
+CheckpointArgument = Annotated[Path, typer.Argument(metavar="CKPT", help="Checkpoint: .safetensors, .pt, .pth or .npz.")]
+OutputOption = Annotated[Path, typer.Option("--output", "-o", help="File to write.")]
+WeightsOption = Annotated[Path, typer.Option("--weights", "-w", help="Checkpoint: .safetensors, .pt, .pth or .npz.")]
+KeyOption = Annotated[str | None, typer.Option(help="Where in a nested checkpoint the state dict is, for instance model.")]
+RecipeOption = Annotated[Path | None, typer.Option("--recipe", "-r", help="TOML recipe; without it, the default one.")]
+StatsOption = Annotated[Path | None, typer.Option("--stats", "-s", help="Statistics of golfpack calibrate.")]
+CarrierOption = Annotated[CarrierName, typer.Option(help="How payload and code become one file.")]
+AllowOption = Annotated[str, typer.Option(help="Carriers that auto may choose, separated by commas.")]
+CoderOption = Annotated[CoderName, typer.Option(help="Compression of the code; mix is the smallest, and slow to start.")]
+IncludeOption = Annotated[
+    list[Path] | None, typer.Option("--include", help="Module, package or data file to carry; may be repeated.")
+]
+BundleOption = Annotated[
+    bool, typer.Option("--bundle/--no-bundle", help="Carry modules that the script imports from its own folder.")
+]
+SkipOption = Annotated[
+    list[str] | None, typer.Option("--skip-step", help=f"Shrinking step to leave out: {', '.join(STEPS)}; may be repeated.")
+]
+ExtraOption = Annotated[
+    list[str] | None, typer.Option("--step", help=f"Optional step: {', '.join(OPTIONAL)}; may be repeated.")
+]
+KeepOption = Annotated[list[str] | None, typer.Option("--keep-name", help="Global name not to shorten; may be repeated.")]
+BroadcastOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--broadcast/--no-broadcast",
+        help="Rank 0 decodes and sends, once a process group exists; by default where the script makes one.",
+    ),
+]
+BudgetOption = Annotated[int, typer.Option(min=1, help="Bytes that the file may have.")]
+HeaderOption = Annotated[bool, typer.Option("--header/--no-header", help="Begin with a comment that says what the file is.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def packing(
+    carrier: CarrierName,
+    allow: str,
+    budget: int,
+    header: bool,
+    coder: CoderName,
+    include: list[Path] | None,
+    bundle: bool,
+    skip_step: list[str] | None,
+    step: list[str] | None,
+    keep_name: list[str] | None,
+) -> dict[str, Any]:
+    """The arguments of `generator.build`, `wrap` and `fit` that these options stand for."""
+    return {
+        "carrier": carrier.value,
+        "budget": budget,
+        "header": header,
+        "allow": [name.strip() for name in allow.split(",") if name.strip()],
+        "coder": coder.value,
+        "include": include or [],
+        "local_modules": bundle,
+        "skip_steps": skip_step or [],
+        "extra_steps": step or [],
+        "keep_names": keep_name or [],
+    }
