@@ -24,7 +24,7 @@ from generator.quantize import Cache, quantize_checkpoint
 from generator.recipe import make_recipe
 from generator.statistics import load_statistics
 
-SPREAD = (0.7, 0.85, 1.0, 1.18, 1.4)  # times α, for the curve of a variant around a point of the defaults
+SPREAD = (0.8, 1.0, 1.25)  # times α, for the curve of a variant around a point of the defaults
 VARIANTS: dict[str, dict[str, Any]] = {
     "feedback along columns only (output = diagonal)": {"output": "diagonal"},
     "no guard": {"guard": 1e9},
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--stats", type=Path, required=True)
     parser.add_argument("--tokens", type=int, default=32768)
-    parser.add_argument("--alphas", type=float, nargs="+", default=[1.2e-4, 2.2e-4, 4e-4])
+    parser.add_argument("--alphas", type=float, nargs="+", default=[1.6e-4, 4e-4])
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT / "records_examples" / "stdlib_gpt"))

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import generator
+from generator.calibration.run import collect_statistics
 from generator.errors import InputError
 from generator.payload import same_bits
 from generator.quantizers import REGISTRY, Quantized
@@ -212,6 +213,45 @@ def test_a_row_within_the_guard_or_zero(output: str) -> None:
     assert (zeros[0.01] | (shares[0.01] < 0.0101)).all()
     assert zeros[0.01].any()
     assert not zeros[0.01].all()
+
+
+class DeadUnits(nn.Module):
+    """An MLP 60 of whose 64 units are off on all inputs, and one of whose others matters far more than the rest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(16, 64, bias=False), nn.Linear(64, 8, bias=False)
+        self.up.weight.data = weights(64, 16) / 2
+        self.up.weight.data[4:, 0] -= 4
+        self.down.weight.data = weights(8, 64, seed=1)
+        self.down.weight.data[:, 0] *= 30
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(torch.relu(self.up(x)).square())
+
+
+@pytest.mark.parametrize("output", ["diagonal", "full"])
+def test_the_guard_lets_no_dead_unit_wake(output: str) -> None:
+    def inputs(number: int, seed: int) -> Tensor:
+        x = weights(number, 32, 16, seed=seed) / 2
+        x[..., 0] = 1
+        return x
+
+    def squared_error(model: nn.Module, x: Tensor) -> Tensor:
+        y = model(x)
+        return (y - (y + torch.randn_like(y)).detach()).square().sum() / 2
+
+    model, unseen = DeadUnits().eval(), inputs(64, 99)
+    statistics = collect_statistics(model, [inputs(8, seed) for seed in range(4)], squared_error).find(["up.weight"])
+    expected, original = model(unseen).detach(), model.up.weight.data
+    assert (model.up(unseen)[..., 4:] > 0).float().mean() < 0.01
+    errors = {}
+    for guard in (0.1, 1e9):
+        spec = {"id": "waterfill", "alpha": 3.0, "output": output, "guard": guard}
+        model.up.weight.data = quantize(spec, original, statistics).tensor()
+        errors[guard] = float((model(unseen).detach() - expected).square().mean() / expected.square().mean())
+    assert errors[0.1] < 0.1
+    assert errors[1e9] > 10
 
 
 def test_the_guard_leaves_pruned_weights_alone() -> None:

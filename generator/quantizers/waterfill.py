@@ -160,7 +160,7 @@ def _couple_rows(grid: _Grid, moment: Tensor, rows: Tensor, symbols: Tensor, exp
     Args:
         moment: B, damped, (out, out).
     """
-    for _ in range(COUPLINGS):
+    for attempt in range(COUPLINGS):
         if len(rows) < 2:
             return
         order, factor = ordered_inverse_factor(moment[rows][:, rows], 0.0)
@@ -169,7 +169,7 @@ def _couple_rows(grid: _Grid, moment: Tensor, rows: Tensor, symbols: Tensor, exp
         steps = grid.steps(ordered_exponents)
         rounded = round_both(grid.weights[ordered], steps, factor, grid.factor, grid.keep[ordered])
         fine = ~grid.guard.broken(ordered, rounded * steps - grid.weights[ordered])
-        if fine.all() or _ == COUPLINGS - 1:
+        if fine.all() or attempt == COUPLINGS - 1:
             symbols[ordered[fine]], exponents[ordered[fine]] = rounded[fine], ordered_exponents[fine]
             return
         rows = ordered[fine]
