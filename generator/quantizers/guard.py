@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+STRICTEST = 0.3  # times the share that rows with average gradients have, for rows without any
 SPARE = 1.5  # a row may become zero if that raises its expected loss by no more than this factor
 
 
@@ -23,25 +24,30 @@ class Guard:
         weights: (out, in).
         tokens: H, the second moment of the inputs per token, (in, in).
         expansion: the moment by which the expected loss is reckoned, A or H, (in, in).
-        share: greatest error e H eᵀ of a row, as a share of w H wᵀ.
+        share: greatest error e H eᵀ of each row, as a share of w H wᵀ, (out,).
         pruned: error that zeros asked for bring by themselves, (out,); it is not held against a row.
     """
 
     weights: Tensor
     tokens: Tensor
     expansion: Tensor
-    share: float
+    share: Tensor
     pruned: Tensor | float = 0.0
 
     def broken(self, rows: Tensor, errors: Tensor) -> Tensor:
         """Which of `rows` (k,) have errors (k, in) beyond the bound; boolean (k,)."""
-        bound = self.share * power(self.weights[rows], self.tokens)
+        bound = self.share[rows] * power(self.weights[rows], self.tokens)
         pruned = self.pruned[rows] if isinstance(self.pruned, Tensor) else self.pruned
         return power(errors, self.tokens) > bound + pruned
 
     def spare(self, rows: Tensor, errors: Tensor) -> Tensor:
         """Which of `rows` (k,) would hardly lose more as zeros, which turn nothing on, than by errors (k, in)."""
         return power(self.weights[rows], self.expansion) <= SPARE * power(errors, self.expansion)
+
+
+def shares(share: float, gradients: Tensor) -> Tensor:
+    """The bound of each row: `share`, and less for rows whose gradients g (out,) are below average, of which less is known."""
+    return share * (gradients / gradients.mean()).sqrt().clamp(STRICTEST, 1)
 
 
 def power(rows: Tensor, moment: Tensor) -> Tensor:

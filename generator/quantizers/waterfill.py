@@ -12,7 +12,7 @@ from torch import Tensor
 
 from generator.quantizers.base import Quantized, Quantizer, dtype_name, integers
 from generator.quantizers.feedback import ordered_inverse_factor, round_both, round_columns
-from generator.quantizers.guard import Guard, damped, power
+from generator.quantizers.guard import Guard, damped, power, shares
 from generator.quantizers.matrices import Calibrated, calibrated, join
 from generator.statistics import TensorStatistics
 
@@ -39,8 +39,8 @@ class Waterfill(Quantizer):
         damping: share of A's mean diagonal that is added to its diagonal.
         output_damping: the same for B.
         output_shrinkage: share by which B's other elements are shrunk, since they are estimated from few sequences.
-        guard: greatest error of a row, as a share of w H wᵀ, its outputs' power over tokens. A row beyond it becomes zero
-            where that costs no more, or is given smaller steps.
+        guard: greatest error of a row, as a share of w H wᵀ, its outputs' power over tokens; down to 0.3 of it for rows with
+            small gradients. A row beyond it becomes zero where that hardly costs more, or is given smaller steps.
     """
 
     id: ClassVar[str] = "waterfill"
@@ -85,7 +85,8 @@ class Waterfill(Quantizer):
         keep = torch.ones_like(weights, dtype=torch.bool) if matrix.mask is None else matrix.mask[:, order]
         tokens = damped(matrix.tokens.inputs, self.damping)[order][:, order]
         expansion = damped(moments.inputs, self.damping)[order][:, order]
-        guard = Guard(weights, tokens, expansion, self.guard, power(weights * ~keep, tokens))
+        bounds = shares(self.guard, moments.outputs)
+        guard = Guard(weights, tokens, expansion, bounds, power(weights * ~keep, tokens))
         exponents = (QUARTERS * factor.diagonal().double().log2()).round()
         center = exponents.median()
         exponents -= center
