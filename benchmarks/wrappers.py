@@ -2,9 +2,10 @@
 
     python benchmarks/wrappers.py CHECKOUT [-o benchmarks/results/wrappers.md]
 
-CHECKOUT is a clone of github.com/openai/parameter-golf. One row per distinct script: its bytes, the bytes of the
-self-extracting file that its authors published where they did, and the bytes of golfpack's. Self-extracting files are
-unpacked (nothing is executed) and packed again. Only names and sizes are written.
+CHECKOUT is a clone of github.com/openai/parameter-golf. One row per distinct Python file of its records, and of the two scripts
+that everyone starts from: its bytes, the bytes of the self-extracting file that its authors published where they did, and the
+bytes of golfpack's, all that `golfpack wrap --no-bundle` writes. Self-extracting files are unpacked (nothing is executed) and
+packed again. Only names and sizes are written.
 """
 
 from __future__ import annotations
@@ -14,28 +15,44 @@ import hashlib
 import platform
 import tempfile
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from generator import carriers
 from generator.artifact import read_artifact
-from generator.carriers import Parts
-from generator.emit import Options, render_code
+from generator.emit import Options, emit
 from generator.errors import InputError
-from generator.source.compress import compress_code
 from generator.source.script import read_script
-from generator.source.selfreading import wants_source
 from generator.version import __version__
 
-HEADER = f"golfpack {__version__}: {10000:>6,} B of code; to read, not run: golfpack unpack FILE -o DIR"
+CARRIERS = ("base85", "latin1", "zip")
 
 
-def pack(script: Path) -> dict[str, int]:
-    """Bytes of the packed script in each carrier that needs no weights."""
-    parsed = read_script(script)
-    rendered = render_code(parsed, None, Options())
-    code = compress_code(rendered.text.encode())
-    parts = Parts(code, None, "", rendered.names[1], rendered.names[2], HEADER, "lzma", wants_source(parsed.tree))
-    return {name: carriers.REGISTRY[name].write(parts, "x").size for name in ("base85", "latin1", "zip")}
+@dataclass(frozen=True)
+class Row:
+    """One script; `ours` is empty where this Python can't parse it, and `problem` says why."""
+
+    name: str
+    size: int
+    unpacked: bool
+    theirs: int
+    ours: list[int]
+    problem: str = ""
+
+    def __str__(self) -> str:
+        size = f"{self.size:,}{' (unpacked)' if self.unpacked else ''}"
+        ours = [f"{size:,}" for size in self.ours] or [f"not parsed: {self.problem}", "", ""]
+        return "| " + " | ".join([self.name, size, f"{self.theirs:,}" if self.theirs else "", *ours]) + " |"
+
+
+def distinct_scripts(checkout: Path) -> Iterator[Path]:
+    """The first of all equal files, empty ones left out."""
+    seen = set()
+    for path in [*sorted(checkout.glob("train*.py")), *sorted((checkout / "records").glob("**/*.py"))]:
+        data = path.read_bytes()
+        if data.strip() and hashlib.sha256(data).digest() not in seen:
+            seen.add(hashlib.sha256(data).digest())
+            yield path
 
 
 def unpacked(path: Path, folder: Path) -> Path | None:
@@ -51,51 +68,53 @@ def unpacked(path: Path, folder: Path) -> Path | None:
     return inner
 
 
+def measure(path: Path, checkout: Path, folder: Path) -> Row:
+    """Pack one script in each carrier that needs no weights."""
+    inner = unpacked(path, folder)
+    source = inner or path
+    theirs = path.stat().st_size if inner else 0
+    if inner is None and "human" in path.name and (path.parent / "train_gpt.py").exists():
+        theirs = (path.parent / "train_gpt.py").stat().st_size
+    name = path.relative_to(checkout).as_posix().removeprefix("records/")
+    ours, problem = [], ""
+    try:
+        script = read_script(source)
+        ours = [emit(script, None, Options(carrier=carrier)).written.size for carrier in CARRIERS]
+    except InputError as error:
+        problem = str(error).removeprefix(f"script {source}, ")
+    return Row(name, source.stat().st_size, inner is not None, theirs, ours, problem)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("checkout", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent / "results" / "wrappers.md")
     arguments = parser.parse_args()
-    rows, seen, started = [], set(), time.time()
-    records = arguments.checkout / "records"
-    for path in sorted(records.glob("**/train*.py")):
-        data = path.read_bytes()
-        digest = hashlib.sha256(data).digest()
-        if digest in seen or not data.strip():
-            continue
-        seen.add(digest)
-        name = path.relative_to(records)
+    rows, started = [], time.time()
+    for path in distinct_scripts(arguments.checkout):
         with tempfile.TemporaryDirectory() as folder:
-            inner = unpacked(path, Path(folder))
-            theirs = len(data) if inner else 0
-            if inner is None and "human" in path.name and (path.parent / "train_gpt.py").exists():
-                theirs = (path.parent / "train_gpt.py").stat().st_size
-            source = inner or path
-            try:
-                sizes = pack(source)
-            except InputError as error:
-                rows.append(f"| {name} | {source.stat().st_size:,} | {theirs or ''} | not parsed: {str(error)[-60:]} | | |")
-                continue
-        row = [
-            str(name),
-            f"{len(data) if not inner else 0:,}",
-            f"{theirs:,}" if theirs else "",
-            *(f"{s:,}" for s in sizes.values()),
-        ]
-        if inner:
-            row[1] = "(unpacked)"
-        rows.append("| " + " | ".join(row) + " |")
+            rows.append(measure(path, arguments.checkout, Path(folder)))
         print(rows[-1], f"{time.time() - started:.0f} s", flush=True)
+    packed = [row for row in rows if row.ours]
+    both = [row for row in packed if row.unpacked]
     lines = [
         "# Published scripts, packed",
         "",
         f"`python benchmarks/wrappers.py CHECKOUT`, golfpack {__version__}, Python {platform.python_version()}. Bytes with the",
-        "header comment; code compressed with LZMA, every shrinking step on. *Theirs* is the self-extracting file that was",
-        "published. A script that is not parsed is no Python of this version.",
+        "header comment, every shrinking step on, modules beside a script not carried. *Theirs* is the self-extracting file "
+        "that",
+        "was published; where it is all there is, the script was taken out of it. A script that is not parsed is no Python of "
+        "this",
+        "version.",
         "",
-        "| script | bytes | theirs | base85 | latin1 | zip |",
+        f"{len(rows)} distinct scripts, {len(packed)} of them parsed. {sum(row.unpacked for row in rows)} are self-extracting; "
+        f"of these {len(both)} were packed again, in base85",
+        f"{sum(row.ours[0] < row.theirs for row in both)} times to a smaller file: {sum(row.ours[0] for row in both):,} bytes "
+        f"in all where the published ones have {sum(row.theirs for row in both):,}.",
+        "",
+        "| script | bytes | theirs | " + " | ".join(CARRIERS) + " |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
-        *rows,
+        *map(str, rows),
     ]
     arguments.output.write_text("\n".join(lines) + "\n")
 
