@@ -126,7 +126,7 @@ def packing_options(
         skip_steps: steps of `generator.source.shrink.STEPS` to leave out.
         extra_steps: steps of `generator.source.shrink.OPTIONAL` to do.
         keep_names: global names to leave as they are.
-        broadcast: whether rank 0 alone decodes and sends; None to do so where the script makes a process group.
+        broadcast: whether one process of each node decodes and sends; None to do so where the script makes a process group.
 
     Raises:
         InputError: an unknown name, or a file that can't be carried.

@@ -46,7 +46,7 @@ BroadcastOption = Annotated[
     bool | None,
     typer.Option(
         "--broadcast/--no-broadcast",
-        help="Rank 0 decodes and sends, once a process group exists; by default where the script makes one.",
+        help="One process of each node decodes and sends, once a process group exists; by default where the script makes one.",
     ),
 ]
 BudgetOption = Annotated[int, typer.Option(min=1, help="Bytes that the file may have.")]

@@ -35,7 +35,7 @@ class Options:
         coder: compression of the code, a name in CODERS; "auto" for the smaller of lzma and zlib.
         shrinking: steps of code shrinking.
         bundle: modules and files that the artifact carries.
-        broadcast: whether one process decodes for all; None to do so where the script makes a process group.
+        broadcast: whether one process of each node decodes for all; None to do so where the script makes a process group.
     """
 
     carrier: str = "base85"

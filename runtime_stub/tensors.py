@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -30,23 +31,25 @@ def make_tensors(entries: Iterable[Entry]) -> dict[str, torch.Tensor]:
 
 
 def broadcast_tensors(load: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """The state dict of `load`, which only rank 0 calls where a process group exists; without one, everyone does.
+    """The state dict of `load`, which only one process of each node calls where a process group exists; without one, all do.
 
-    Every rank of the group has to take part. Tensors travel one at a time, over the GPU where the group's backend is NCCL.
+    Every rank of the group has to take part. torchrun tells which ranks share a node, and gives them consecutive numbers; where
+    something else started them, rank 0 decodes for all. Tensors travel one at a time.
     """
     group = torch.distributed
     if not (group.is_available() and group.is_initialized()):
         return load()
-    leads = group.get_rank() == 0
-    state_dict = load() if leads else {}
+    size = int(os.environ.get("LOCAL_WORLD_SIZE", 0))
+    first = size and group.get_rank() - int(os.environ["LOCAL_RANK"])
+    # Over gloo, whatever else the script uses: the tensors are in main memory, and no GPU has to be chosen yet.
+    node = group.new_group(
+        range(first, first + (size or group.get_world_size())), backend="gloo", use_local_synchronization=True
+    )
+    state_dict = {} if group.get_rank() - first else load()
     described: list[Any] = [[(name, tensor.dtype, tensor.shape) for name, tensor in state_dict.items()]]
-    group.broadcast_object_list(described)
+    group.broadcast_object_list(described, first, node)
     for name, dtype, shape in described[0]:
-        tensor = state_dict[name] if leads else torch.empty(shape, dtype=dtype)
-        # As bytes: not every backend knows every dtype.
-        octets = tensor.reshape(-1).view(torch.uint8)
-        moved = octets.cuda() if group.get_backend() == "nccl" else octets
-        group.broadcast(moved, 0)
-        octets.copy_(moved)
-        state_dict[name] = tensor
+        state_dict.setdefault(name, torch.empty(shape, dtype=dtype))
+        # As bytes: gloo does not know every dtype.
+        group.broadcast(state_dict[name].reshape(-1).view(torch.uint8), first, node)
     return state_dict

@@ -43,7 +43,7 @@ def render_loader(
         payload_name: the global variable that will hold the open file with the payload.
         source: function of runtime_stub.carriage that reads the payload, and its arguments after the file:
             numbers, or names that stand for them.
-        broadcast: whether one process decodes for all of a process group.
+        broadcast: whether one process of each node decodes, where there is a process group.
     """
     decoders = {codec: DECODERS[codec] for codec in sorted(codecs)}
     rebuilders = {dequantizer: DEQUANTIZERS[dequantizer] for dequantizer in sorted(dequantizers)}
