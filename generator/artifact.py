@@ -15,6 +15,7 @@ from generator.foreign import Foreign, read_foreign
 from generator.payload import Manifest, read_manifest
 from generator.source.compress import decompress_code
 from generator.source.script import parse, restore_import
+from generator.source.tokens import check_tokens
 from runtime_stub.payload import MAGIC
 
 FILE_LIMIT = 2**28  # bytes; nothing near the cap comes close
@@ -93,6 +94,7 @@ def _open(path: Path, size: int, carrier: str, carried: Carried) -> Artifact:
         text = code.decode()
     except UnicodeDecodeError as error:
         raise InputError(f"the artifact's code is not UTF-8 text: {error}") from error
+    check_tokens(text)
     tree, loader = restore_import(parse(code, f"packed in {path}"), parts.payload_name)
     if parts.payload is not None and loader is None:
         raise InputError("the payload has no loader in the code")

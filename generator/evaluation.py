@@ -1,0 +1,189 @@
+"""Evaluation of the few expressions that decode data, and of nothing else.
+
+Literals, names assigned from them, and a list of decoders, each with a limit on what it may give. Anything else is refused
+with its line.
+"""
+
+from __future__ import annotations
+
+import ast
+import lzma
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+from generator.decoders import DECODERS, METHODS, UNCOUNTED, VALUE_LIMIT, RefusedError
+
+_FAILURES = (ValueError, TypeError, LookupError, EOFError, OSError, OverflowError, MemoryError, lzma.LZMAError, zlib.error)
+
+
+def brief(error: BaseException) -> str:
+    """An exception's text on one line; it may hold values of the file."""
+    return " ".join(str(error)[:200].split())
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One step of decoding, innermost literal first: what was applied, and the bytes it gave."""
+
+    name: str
+    size: int
+
+
+class Evaluator:
+    """Evaluates what decoding needs, and nothing else."""
+
+    def __init__(self, own: bytes) -> None:
+        self.own = own  # the file itself, for open(__file__)
+        self.names: dict[str, Any] = {}
+        self.layers: list[Layer] = []
+        self.budget = 4 * VALUE_LIMIT
+
+    def _spend(self, value: Any) -> Any:
+        """Count what was made: names keep every value, so their sum is bounded too."""
+        self.budget -= len(value)
+        if self.budget < 0:
+            raise RefusedError(f"its values take more than {4 * VALUE_LIMIT:,} bytes together")
+        return value
+
+    def note(self, node: ast.stmt) -> None:
+        """Remember imports and assignments; other statements are left to whoever runs the file."""
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                self.names[alias.asname or alias.name.split(".")[0]] = _Dotted(
+                    alias.name if alias.asname else alias.name.split(".")[0]
+                )
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            for alias in node.names:
+                self.names[alias.asname or alias.name] = _Dotted(f"{node.module}.{alias.name}")
+        elif isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+            self.names[node.targets[0].id] = node.value  # evaluated when it is used
+
+    def evaluate(self, node: ast.expr, depth: int = 0) -> Any:
+        """The value of an expression.
+
+        Raises:
+            RefusedError: it is not one of those known.
+        """
+        if depth > 200:
+            raise RefusedError(f"line {node.lineno}: an expression nested too deeply")
+
+        def inner(child: ast.expr) -> Any:
+            return self.evaluate(child, depth + 1)
+
+        if isinstance(node, ast.Constant):
+            return node.value
+        if isinstance(node, ast.Name):
+            return self._name(node, depth)
+        if isinstance(node, ast.Attribute):
+            value = inner(node.value)
+            if isinstance(value, _Dotted):
+                return _constant(value.attribute(node.attr))
+            return _Method(value, node.attr)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+            left, right = inner(node.left), inner(node.right)
+            if type(left) is type(right) and isinstance(left, bytes | str):
+                return self._spend(left + right)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+            left, right = inner(node.left), inner(node.right)
+            if isinstance(left, int) and isinstance(right, int):
+                return left | right
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
+            value = node.operand.value
+            return -value if isinstance(value, int) else self._refuse(node)
+        if isinstance(node, ast.List | ast.Tuple) and len(node.elts) < 100:
+            return [inner(item) for item in node.elts]
+        if isinstance(node, ast.Dict) and len(node.keys) < 100:
+            return {inner(key) if key else None: inner(value) for key, value in zip(node.keys, node.values, strict=True)}
+        if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice):
+            value = inner(node.value)
+            bounds = [inner(part) if part else None for part in (node.slice.lower, node.slice.upper, node.slice.step)]
+            if isinstance(value, bytes | str) and all(isinstance(bound, int | None) for bound in bounds) and bounds[2] != 0:
+                return self._spend(value[slice(*bounds)])
+        if isinstance(node, ast.Call):
+            return self._call(node, depth)
+        return self._refuse(node)
+
+    def _name(self, node: ast.Name, depth: int) -> Any:
+        value = self.names.get(node.id, _Dotted(node.id))
+        if isinstance(value, ast.expr):
+            self.names.pop(node.id)  # a name can't stand for itself
+            evaluated = self.evaluate(value, depth + 1)
+            self.names[node.id] = evaluated
+            return evaluated
+        return value
+
+    def _call(self, node: ast.Call, depth: int) -> Any:
+        function = self.evaluate(node.func, depth + 1)
+        arguments = [self.evaluate(argument, depth + 1) for argument in node.args]
+        keywords = {str(keyword.arg): self.evaluate(keyword.value, depth + 1) for keyword in node.keywords}
+        name = function.name if isinstance(function, _Dotted | _Method) else ""
+        decoder = METHODS.get(name) if isinstance(function, _Method) else DECODERS.get(name)
+        if isinstance(function, _Method):
+            arguments.insert(0, function.value)
+        if name == "open" and arguments and isinstance(arguments[0], _Dotted) and arguments[0].name == "__file__":
+            binary = "b" in str(arguments[1] if len(arguments) > 1 else keywords.get("mode", "r"))
+            return _OwnFile(self.own if binary else self.own.decode("utf-8", "replace"))
+        if name == "read" and len(arguments) == 1 and isinstance(arguments[0], _OwnFile):
+            return arguments[0].content
+        if decoder is None or "**" in keywords or "None" in keywords:
+            return self._refuse(node, f"a call of {name or 'something'}()")
+        try:
+            value = decoder(*arguments, **keywords)
+        except RefusedError as error:
+            raise RefusedError(f"line {node.lineno}: {error}") from error
+        except (
+            ValueError,
+            TypeError,
+            LookupError,
+            EOFError,
+            OSError,
+            OverflowError,
+            lzma.LZMAError,
+            zlib.error,
+            MemoryError,
+        ) as error:
+            raise RefusedError(f"line {node.lineno}: {name}() fails: {error}") from error
+        self._spend(value)
+        if name not in UNCOUNTED:
+            if not self.layers:
+                self.layers.append(Layer("literal", len(arguments[0])))
+            self.layers.append(Layer(name, len(value)))
+        return value
+
+    def _refuse(self, node: ast.expr, what: str = "") -> Any:
+        raise RefusedError(f"line {node.lineno}: {what or type(node).__name__} is not evaluated, since that could run code")
+
+
+@dataclass(frozen=True)
+class _Dotted:
+    """A module, or a name in it."""
+
+    name: str
+
+    def attribute(self, name: str) -> _Dotted:
+        return _Dotted(f"{self.name}.{name}")
+
+
+@dataclass(frozen=True)
+class _Method:
+    """A method of a value."""
+
+    value: Any
+    name: str
+
+
+@dataclass(frozen=True)
+class _OwnFile:
+    """The file being read, opened by itself."""
+
+    content: bytes | str
+
+
+def _constant(name: _Dotted) -> Any:
+    module, _, attribute = name.name.partition(".")
+    if module == "lzma" and attribute.startswith(("FORMAT_", "FILTER_", "CHECK_", "MODE_", "MF_", "PRESET_")):
+        return getattr(lzma, attribute, name)
+    if module == "zlib" and attribute in {"MAX_WBITS"}:
+        return zlib.MAX_WBITS
+    return name
