@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import python_minifier
@@ -16,6 +16,7 @@ from generator.payload import Manifest, read_manifest
 from generator.source.compress import decompress_code
 from generator.source.script import parse, restore_import
 from generator.source.tokens import check_tokens
+from generator.source.unbundle import carried_files
 from runtime_stub.payload import MAGIC
 
 FILE_LIMIT = 2**28  # bytes; nothing near the cap comes close
@@ -38,6 +39,7 @@ class Artifact:
         source: the same as readable source.
         loader: the inlined loader's source; "" without weights.
         manifest: what the payload holds; None without weights.
+        carried: modules and data files that the code carries, by path relative to the script's folder.
         foreign: how a file that another tool made was read; None for golfpack's own.
     """
 
@@ -53,6 +55,7 @@ class Artifact:
     source: str
     loader: str
     manifest: Manifest | None
+    carried: dict[str, bytes] = field(default_factory=dict)
     foreign: Foreign | None = None
 
 
@@ -111,6 +114,7 @@ def _open(path: Path, size: int, carrier: str, carried: Carried) -> Artifact:
         readable(tree),
         readable(ast.Module([loader], [])) if loader else "",
         read_manifest(parts.payload) if parts.payload is not None else None,
+        carried_files(tree),
     )
 
 
@@ -122,7 +126,7 @@ def _open_foreign(path: Path, data: bytes) -> Artifact:
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: what it executes is not UTF-8 text: {error}") from error
     parts = Parts(b"", None, "", "", "", "", "")
-    return Artifact(path, len(data), "foreign", parts, 0, 0, (), source, source, source, "", None, foreign)
+    return Artifact(path, len(data), "foreign", parts, 0, 0, (), source, source, source, "", None, foreign=foreign)
 
 
 def readable(tree: ast.Module) -> str:

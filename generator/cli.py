@@ -170,7 +170,7 @@ def unpack(
     file: FileArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")],
 ) -> None:
-    """Extract weights.safetensors, payload.gpk, source.py and loader.py from FILE; execute nothing."""
+    """Extract weights.safetensors, payload.gpk, source.py, loader.py and carried files from FILE; execute nothing."""
     for path in generator.unpack(file, output).files:
         console.print(f"{path} ({path.stat().st_size:,} bytes)", highlight=False, soft_wrap=True, markup=False)
 

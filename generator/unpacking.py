@@ -14,6 +14,8 @@ from generator.errors import InputError
 from generator.files import write_atomically
 from generator.payload import decode_payload
 
+BUNDLE = "bundle"  # folder for modules and data files, away from the names that unpack gives
+
 
 @dataclass(frozen=True)
 class Unpacked:
@@ -22,11 +24,13 @@ class Unpacked:
     Attributes:
         state_dict: the weights, bit for bit what the packed file loads; empty for code only.
         source: the script, readable, with the import of `load_state_dict` restored; "" for a bare payload.
+        carried: modules and data files in the artifact, by path relative to the script's folder; `source` holds them too.
         files: what was written, in order.
     """
 
     state_dict: dict[str, Tensor]
     source: str
+    carried: dict[str, bytes]
     files: list[Path]
 
 
@@ -35,8 +39,8 @@ def unpack(path: str | Path, output: str | Path | None = None) -> Unpacked:
 
     Args:
         path: the file.
-        output: folder for weights.safetensors, payload.gpk, source.py and loader.py, as far as there are any; None to write
-            nothing.
+        output: folder for weights.safetensors, payload.gpk, source.py, loader.py and what is carried, below bundle/, as far as
+            there are any; None to write nothing.
 
     Raises:
         InputError: the file is missing, not golfpack's or damaged, or the folder can't be written.
@@ -55,9 +59,24 @@ def unpack(path: str | Path, output: str | Path | None = None) -> Unpacked:
         contents["source.py"] = artifact.source.encode()
     if artifact.loader:
         contents["loader.py"] = artifact.loader.encode()
+    contents |= {f"{BUNDLE}/{name}": data for name, data in artifact.carried.items()}
     files = []
     if output is not None:
+        for name in contents:
+            _check_folders(Path(output), name)
         for name, data in contents.items():
             write_atomically(Path(output) / name, data)
             files.append(Path(output) / name)
-    return Unpacked(state_dict, artifact.source, files)
+    return Unpacked(state_dict, artifact.source, artifact.carried, files)
+
+
+def _check_folders(output: Path, name: str) -> None:
+    """That what lies in `output` already does not lead elsewhere."""
+    path = output
+    for part in Path(name).parts[:-1]:
+        path /= part
+        if path.is_symlink() or (path.exists() and not path.is_dir()):
+            raise InputError(f"output {path} is there already, and is no folder of its own")
+    path = output / name
+    if path.is_dir():
+        raise InputError(f"output {path} is there already, as a folder")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from pathlib import Path
 
@@ -9,7 +10,14 @@ import pytest
 from helpers import run_python
 
 import generator
+from generator.carriers import REGISTRY, Parts
 from generator.errors import InputError
+from generator.source.bundle import add_bundle, collect_bundle
+from generator.source.compress import compress_code
+from generator.source.script import read_script
+from generator.source.shrink import STEPS, Shrinking, shrink
+from generator.source.unbundle import carried_files
+from generator.templating import render
 
 MAIN = '''
 """Uses everything that can be carried."""
@@ -98,3 +106,136 @@ def test_included_modules_need_not_be_imported_by_name(golfpack, tmp_path: Path)
     result = golfpack("wrap", tmp_path / "main.py", "-o", tmp_path / "dist" / "out.py", "--include", tmp_path / "plugin.py")
     assert result.status == 0
     assert run_python(sys.executable, tmp_path / "dist" / "out.py", cwd=Path("/")) == "plugin runs\n"
+
+
+MODULES = [
+    "helper.py",
+    "other.py",
+    "package/__init__.py",
+    "package/deep/__init__.py",
+    "package/deep/most.py",
+    "package/inner.py",
+]
+
+
+def test_unpack_restores_what_is_carried(project: Path, golfpack, tmp_path: Path) -> None:
+    """Data files as they were, modules such that the project runs from the folder."""
+    files = [project / "model.bin", project / "kernels" / "add.cu"]
+    for number, more in enumerate(([], [argument for step in STEPS for argument in ("--skip-step", step)])):
+        packed, folder = tmp_path / "packed.py", tmp_path / f"unpacked{number}"
+        included = [argument for file in files for argument in ("--include", file)]
+        assert golfpack("wrap", project / "train.py", "-o", packed, *included, *more).status == 0
+        result = golfpack("unpack", packed, "-o", folder)
+        assert result.status == 0
+        assert f"{folder}/bundle/kernels/add.cu (" in result.out
+        found = sorted(path.relative_to(folder / "bundle").as_posix() for path in folder.rglob("bundle/**/*") if path.is_file())
+        assert found == sorted([*MODULES, "kernels/add.cu", "model.bin"])
+        for file in files:
+            assert (folder / "bundle" / file.relative_to(project)).read_bytes() == file.read_bytes()
+        (folder / "bundle" / "train.py").write_text(MAIN)
+        environment = {"PYTHONPATH": str(Path.cwd())}
+        outputs = []
+        for place in (project, folder / "bundle"):
+            output = run_python(sys.executable, place / "train.py", cwd=tmp_path, environment=environment)
+            outputs.append(output.replace(str(place), ""))
+        assert outputs[0] == outputs[1]
+
+
+def test_hoisted_literals_are_followed(tmp_path: Path) -> None:
+    """In whichever way the code was minified, what is carried is found in it."""
+    text = "a long line of text, " * 8
+    (tmp_path / "helper.py").write_text(f"TEXT = {text!r}\n")
+    (tmp_path / "notes.txt").write_text(text)
+    (tmp_path / "main.py").write_text(
+        "from runtime_stub import read_file\nimport helper\n"
+        f"print({text!r}, {text!r}, read_file('notes.txt'), 'notes.txt', 'helper')\n"
+    )
+    script = read_script(tmp_path / "main.py")
+    bundle = collect_bundle(tmp_path / "main.py", script.tree, [tmp_path / "notes.txt"])
+    variants = shrink(add_bundle(script.tree, bundle, Shrinking()), Shrinking()).variants
+    assert len({variant.text.count(text) for variant in variants}) > 1  # as often as it is used, or once
+    for variant in variants:
+        found = carried_files(ast.parse(variant.text))
+        assert found["notes.txt"] == text.encode()
+        assert text.encode() in found["helper.py"]
+
+
+UNSAFE = [
+    "../x.py",
+    "/etc/x",
+    "a/../../x",
+    "a//b",
+    "",
+    ".",
+    "..",
+    "a/.",
+    "a\\b",
+    "C:x",
+    "a\0b",
+    "a\nb",
+    "x" * 300,
+    "a/" * 600 + "a",
+    "\ud800",
+]
+
+
+def carrying(folder: Path, files: list[str], modules: list[str]) -> Path:
+    """An artifact with these names, which golfpack itself would not write."""
+    function = render("read_file.py.j2", name="read", files={str(n): "b'x'" for n in range(len(files))})
+    for number, name in enumerate(files):
+        function = function.replace(f'name == "{number}"', f"name == {name!r}")
+    items = ", ".join(f"{name!r}: (False, 'y = 1')" for name in modules)
+    code = compress_code(f"{render('bundle.py.j2', modules='{' + items + '}')}\n{function}\nprint(1)\n".encode())
+    path = folder / "hostile.py"
+    path.write_bytes(REGISTRY["base85"].write(Parts(code, None, "", "Y", "", ""), "x").main)
+    return path
+
+
+@pytest.mark.parametrize("name", UNSAFE)
+def test_names_that_lead_elsewhere_are_refused(golfpack, tmp_path: Path, name: str) -> None:
+    for files, modules in (([name], []), ([], [name.replace("/", ".") if "/" in name else f"/{name}"])):
+        path = carrying(tmp_path, files, modules)
+        result = golfpack("unpack", path, "-o", tmp_path / "out")
+        assert (result.status, "no path below its folder" in result.err) == (2, True), result.err
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("files", "modules", "message"),
+    [
+        (["a", "a"], [], "'a' twice"),
+        (["a", "A"], [], "'A' twice"),
+        (["m.py"], ["m"], "'m.py' twice"),
+        (["a", "a/b"], [], "as a file and as a folder"),
+        (["m.py/x"], ["m"], "as a file and as a folder"),
+    ],
+)
+def test_names_that_clash_are_refused(tmp_path: Path, files: list[str], modules: list[str], message: str) -> None:
+    assert generator.unpack(carrying(tmp_path, ["ok/file", "ok.txt"], ["ok.module"]), tmp_path / "good").files[1:] == [
+        tmp_path / "good" / "bundle" / name for name in ("ok/module.py", "ok/file", "ok.txt")
+    ]
+    with pytest.raises(InputError, match=message):
+        generator.unpack(carrying(tmp_path, files, modules), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_values_that_would_have_to_be_run_are_refused(tmp_path: Path) -> None:
+    text = render("read_file.py.j2", name="read", files={"a": "open('/etc/passwd').read()"})
+    path = tmp_path / "hostile.py"
+    path.write_bytes(REGISTRY["base85"].write(Parts(compress_code(text.encode()), None, "", "Y", "", ""), "x").main)
+    with pytest.raises(InputError, match="could run code"):
+        generator.unpack(path)
+
+
+def test_links_in_the_output_folder_are_not_followed(tmp_path: Path) -> None:
+    path = carrying(tmp_path, ["sub/file"], [])
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for link in ("bundle", "bundle/sub"):
+        folder = tmp_path / link.replace("/", "-")
+        (folder / link).parent.mkdir(parents=True)
+        (folder / link).symlink_to(elsewhere)
+        with pytest.raises(InputError, match="no folder of its own"):
+            generator.unpack(path, folder)
+        assert not (folder / "source.py").exists()
+        assert not list(elsewhere.iterdir())
