@@ -113,8 +113,11 @@ MODES: dict[str, tuple[list[str], Callable[[Path], Path]]] = {
 def test_run_modes(packed: Path, double: dict[str, str], mode: str) -> None:
     flags, prepare = MODES[mode]
     path = prepare(packed)
+    before = sorted(path.parent.iterdir()), path.parent.stat().st_mtime_ns
     output = run_python(sys.executable, *flags, path, "a", "b", cwd=Path("/"), environment=double)
     assert output == EXPECTED.format(name=path.name)
+    # The superuser may write in read-only folders too: nothing came or went.
+    assert (sorted(path.parent.iterdir()), path.parent.stat().st_mtime_ns) == before
     packed.parent.chmod(0o755)
 
 
@@ -220,13 +223,16 @@ def test_source_is_there_for_those_who_ask(tmp_path: Path, carrier: str) -> None
 
 def test_auto_takes_the_smallest_that_is_allowed(tmp_path: Path, script: Path) -> None:
     weights = {"w": torch.randn(30000, generator=torch.Generator().manual_seed(0))}
-    sizes = {}
+    sizes, files = {}, {}
     for carrier in CARRIERS:
         sizes[carrier] = generator.build(script, weights, tmp_path / "x.py", carrier=carrier).size
+        files[carrier] = (tmp_path / "x.py").read_bytes()
     for allow in (["base85", "latin1", "zip"], ["base85", "latin1"], ["base85"], ["sidecar", "base85"]):
         chosen = generator.build(script, weights, tmp_path / "x.py", carrier="auto", allow=allow)
         assert chosen.carrier == min(allow, key=lambda name: sizes[name])
         assert chosen.size == min(sizes[name] for name in allow)
+        # So it runs wherever that carrier's file does.
+        assert (tmp_path / "x.py").read_bytes() == files[chosen.carrier]
 
 
 def test_bad_choices(golfpack, tmp_path: Path) -> None:

@@ -39,25 +39,35 @@ class Base85(Carrier):
         if layout is None:
             return None
         try:
-            code = base64.b85decode(layout["code"])
             payload = decode_ascii85(layout["text"]) if layout["text"] is not None else None
         except ValueError as error:
             raise InputError(f"the artifact's base85 text is damaged: {error}") from error
-        check_code(code, layout["crc"])
-        coder, traceable = coder_of(layout["run"])
-        parts = Parts(
-            code,
-            payload,
-            (layout["payload_name"] or b"").decode(),
-            layout["code_name"].decode(),
-            scratch_of(layout["run"]),
-            (layout["header"] or b"").decode("ascii", "replace"),
-            coder,
-            traceable,
-        )
+        parts = text_parts(layout, payload)
         if self.write(parts, "").main != data:
             return None
         return Carried(parts, len(layout["code"]), len(layout["text"] or b""))
+
+
+def text_parts(layout: re.Match[bytes], payload: bytes | None) -> Parts:
+    """The parts of a file whose code is a base85 literal, from the groups of its layout.
+
+    Raises:
+        InputError: the code is damaged.
+    """
+    try:
+        code = base64.b85decode(layout["code"])
+    except ValueError as error:
+        raise InputError(f"the artifact's base85 text is damaged: {error}") from error
+    check_code(code, layout["crc"])
+    return Parts(
+        code,
+        payload,
+        (layout["payload_name"] or b"").decode(),
+        layout["code_name"].decode(),
+        scratch_of(layout["run"]),
+        (layout["header"] or b"").decode("ascii", "replace"),
+        *coder_of(layout["run"]),
+    )
 
 
 def scratch_of(bootstrap: bytes) -> str:

@@ -7,8 +7,8 @@ import json
 import re
 from typing import ClassVar
 
-from generator.carriers.base import Carried, Carrier, Opener, Parts, Written, check_code, coder_of, render_bootstrap
-from generator.carriers.base85 import scratch_of
+from generator.carriers.base import Carried, Carrier, Opener, Parts, Written, render_bootstrap
+from generator.carriers.base85 import text_parts
 from generator.errors import InputError
 
 _LAYOUT = re.compile(
@@ -42,25 +42,13 @@ class Sidecar(Carrier):
         if layout is None:
             return None
         try:
-            code = base64.b85decode(layout["code"])
             name = str(json.loads(layout["sidecar"]))
         except ValueError as error:
-            raise InputError(f"the artifact's base85 text is damaged: {error}") from error
-        check_code(code, layout["crc"])
+            raise InputError(f"the artifact's name of its payload is damaged: {error}") from error
         if not name.endswith(".bin") or "/" in name or "\\" in name or name.startswith("."):
             raise InputError(f"the artifact reads its payload from {name!r}, which is not beside it")
-        coder, traceable = coder_of(layout["run"])
         payload = open_beside(name)
-        parts = Parts(
-            code,
-            payload,
-            layout["payload_name"].decode(),
-            layout["code_name"].decode(),
-            scratch_of(layout["run"]),
-            (layout["header"] or b"").decode("ascii", "replace"),
-            coder,
-            traceable,
-        )
+        parts = text_parts(layout, payload)
         if self.write(parts, name.removesuffix(".bin")).main != data:
             return None
         return Carried(parts, len(layout["code"]), len(payload), (name,))
