@@ -87,6 +87,8 @@ def read_artifact(path: str | Path, written: Written | None = None) -> Artifact:
                 return _open(path, len(data), name, found)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    except RecursionError as error:
+        raise InputError(f"{path}: its code is nested too deeply to read") from error
     return _open_foreign(path, data)
 
 

@@ -147,6 +147,7 @@ HOSTILE: dict[str, tuple[Callable[[], str], str]] = {
     "syntax error": (lambda: "import zlib\nexec(zlib.decompress(b'x'", "not Python that this version can parse"),
     "deep nesting": (lambda: "exec(" + "(" * 50000 + ")" * 50000 + ")", "not Python|nested too deeply"),
     "many tokens": (lambda: "x = " + "1+" * 2_000_000 + "1\n", "tokens"),
+    "a long sum": (lambda: "x = " + "1+" * 120_000 + "1\n", "nested too deeply|operators"),
     "tokens behind a carriage return": (lambda: "# \rx = [" + "1," * 200_000 + "]\n", "tokens"),
     "tokens in a formatted string": (lambda: "x = f'{" + "1," * 200_000 + "}'\n", "tokens"),
     "many escapes": (lambda: "import zlib\nexec(zlib.decompress(b'" + r"\x00" * 4_000_000 + "'))", "fails"),
@@ -216,11 +217,19 @@ def test_bombs_stay_within_bounds(tmp_path: Path) -> None:
     assert int(completed.stdout) * 1024 < 320e6
 
 
-def test_much_code_in_a_file_that_looks_like_golfpacks(tmp_path: Path) -> None:
-    code = compress_code(b"x = [" + b"1," * 4_000_000 + b"]\n", "zlib")
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (b"x = [" + b"1," * 4_000_000 + b"]\n", "tokens"),
+        (b"x = " + b"1+" * 120_000 + b"1\n", "nested too deeply|operators"),
+        (b"x = " + b"1+" * 2_000 + b"1\n", "nested too deeply"),
+    ],
+    ids=["many tokens", "a long sum", "a sum that can be parsed"],
+)
+def test_code_in_a_file_that_looks_like_golfpacks(tmp_path: Path, code: bytes, message: str) -> None:
     path = tmp_path / "x.py"
-    path.write_bytes(REGISTRY["base85"].write(Parts(code, None, "", "Y", "", "", "zlib"), "x").main)
-    with pytest.raises(InputError, match="tokens"):
+    path.write_bytes(REGISTRY["base85"].write(Parts(compress_code(code, "zlib"), None, "", "Y", "", "", "zlib"), "x").main)
+    with pytest.raises(InputError, match=message):
         generator.inspect(path)
 
 
