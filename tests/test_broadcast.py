@@ -57,7 +57,8 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("packed")
     (folder / "script.py").write_text(SCRIPT)
-    generator.build(folder / "script.py", WEIGHTS, folder / "train_gpt.py", carrier="latin1")
+    recipe = {"codec": "zlib", "rule": [{"pattern": "*", "quantizer": "int6"}]}
+    generator.build(folder / "script.py", WEIGHTS, folder / "train_gpt.py", carrier="latin1", recipe=recipe)
     return folder / "train_gpt.py"
 
 
