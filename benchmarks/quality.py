@@ -43,7 +43,7 @@ MEASURES = {"increase": "bpb", "divergence": "KL"}
 RATES = (2, 3, 4)  # bits per weight at which methods are compared
 
 
-def methods(alphas: list[float], ks: list[float], with_self: bool, one_sided: bool) -> list[tuple[str, str, Any, Any]]:
+def methods(alphas: list[float], self_alphas: list[float], ks: list[float], one_sided: bool) -> list[tuple[str, str, Any, Any]]:
     """(family, label, quantizer of matrices, quantizer of the embedding) of every point."""
     points: list[tuple[str, str, Any, Any]] = [("rtn", f"rtn int{b}", f"int{b}", f"int{max(b, 6)}") for b in (8, 6, 5, 4)]
     for k in ks:
@@ -61,8 +61,9 @@ def methods(alphas: list[float], ks: list[float], with_self: bool, one_sided: bo
         if one_sided:
             diagonal = {**both, "output": "diagonal"}
             points.append(("waterfill one-sided", f"waterfill one-sided α={alpha:g}", diagonal, diagonal))
-    if with_self:
-        points += [(SELF, f"{SELF} α={a:g}", {"id": "waterfill", "alpha": a}, {"id": "waterfill", "alpha": a}) for a in alphas]
+    for alpha in self_alphas:
+        both = {"id": "waterfill", "alpha": alpha}
+        points.append((SELF, f"{SELF} α={alpha:g}", both, both))
     points += [(name, name, name, "int6") for name in ("ternary", "binary")]
     return points
 
@@ -124,6 +125,7 @@ def main() -> None:
     parser.add_argument("--self-stats", type=Path)
     parser.add_argument("--val-tokens", type=int, default=200_000)
     parser.add_argument("--alphas", type=float, nargs="+", default=[1.5e-5, 2.5e-5, 4e-5, 6e-5, 1e-4])
+    parser.add_argument("--self-alphas", type=float, nargs="+", help="with --self-stats; as --alphas without")
     parser.add_argument("--ks", type=float, nargs="+", default=[12.85, 22.0, 36.0])
     parser.add_argument("--one-sided", action="store_true", help="also waterfill without feedback along rows")
     parser.add_argument("-o", "--output", type=Path, required=True, help="path without suffix")
@@ -141,7 +143,8 @@ def main() -> None:
     known = {name for names in statistics.names.values() for name in names}
     done = finished_points(options.output.with_suffix(".json"), weights, options.val_tokens)
     points: list[dict[str, Any]] = []
-    for family, label, matrices, embedding in methods(options.alphas, options.ks, sampled is not None, options.one_sided):
+    self_alphas = (options.self_alphas or options.alphas) if sampled is not None else []
+    for family, label, matrices, embedding in methods(options.alphas, self_alphas, options.ks, options.one_sided):
         if label in done:
             points.append(done.pop(label))
             continue
@@ -286,6 +289,7 @@ def plot(document: dict[str, Any], path: Path) -> None:
     if axes.lines:
         axes.legend()
     figure.savefig(path, dpi=120)
+    pyplot.close(figure)
 
 
 if __name__ == "__main__":
