@@ -9,7 +9,7 @@ come from
 
     cd records_examples/stdlib_gpt
     CHECKPOINT=… golfpack calibrate calibration.py:calibration -o statistics.safetensors
-    CHECKPOINT=… golfpack calibrate calibration.py:calibration --self-generate 64 --length 160 -o self.safetensors
+    CHECKPOINT=… golfpack calibrate calibration.py:calibration --self-generate 128 --length 128 -o self.safetensors
 """
 
 from __future__ import annotations
