@@ -187,7 +187,7 @@ class Reference:
     """The float model's log-probabilities on the validation tokens, (batch, positions, vocabulary) for each batch.
 
     The increase of the loss has the sampling noise of the tokens in it; the Kullback-Leibler divergence from the float model
-    to the quantized one, in bits per byte, has its expectation and far less noise.
+    to the quantized one, in bits per byte, comes close to it and has far less noise.
     """
 
     def __init__(self, train_gpt: Any, model: torch.nn.Module, tokens: torch.Tensor, count: int):
