@@ -15,12 +15,14 @@ from generator.checkpoint import Checkpoint, from_state_dict, load_checkpoint
 from generator.emit import Options, emit
 from generator.encode import as_recipe, encode_checkpoint
 from generator.errors import CheckError, InputError
-from generator.files import check_writable, write_artifact, write_atomically
+from generator.files import check_output, write_atomically
 from generator.fitting import Fit, Point, Trial, points_json, read_table, search_recipe
 from generator.inspection import Inspection, inspect_artifact
 from generator.marks import find_searched
+from generator.placement import place_artifact
 from generator.quantize import as_statistics
 from generator.recipe import Recipe, make_recipe
+from generator.rehearsal import rehearse
 from generator.source.bundle import collect_bundle
 from generator.source.script import Script, read_script
 from generator.source.shrink import Shrinking
@@ -73,13 +75,15 @@ def build(
         InputError: the script, the checkpoint or the recipe is unusable, or the output can't be written.
         BudgetError: the file would exceed the budget; nothing is written.
     """
-    check_writable(output)
+    inputs = _files(script, weights, recipe, stats, *packing.get("include", ()))
+    check_output(output, inputs)
     parsed = read_script(script)
     options = packing_options(parsed, carrier=carrier, header=header, **packing)
+    place = check_output(output, [*inputs, *options.bundle.paths])
     checkpoint = _checkpoint(weights, key)
     statistics = as_statistics(stats)
     payload = encode_checkpoint(checkpoint, as_recipe(recipe, statistics), statistics)
-    return _finish_emitted(parsed, payload, options, Path(output), budget)
+    return _finish_emitted(parsed, payload, options, place, budget)
 
 
 def wrap(
@@ -92,11 +96,12 @@ def wrap(
     **packing: Any,
 ) -> Inspection:
     """Pack a script that carries no weights; arguments, result and errors as for `build`."""
-    check_writable(output)
+    inputs = _files(script, *packing.get("include", ()))
+    check_output(output, inputs)
     parsed = read_script(script)
-    return _finish_emitted(
-        parsed, None, packing_options(parsed, carrier=carrier, header=header, **packing), Path(output), budget
-    )
+    options = packing_options(parsed, carrier=carrier, header=header, **packing)
+    place = check_output(output, [*inputs, *options.bundle.paths])
+    return _finish_emitted(parsed, None, options, place, budget)
 
 
 def packing_options(
@@ -151,10 +156,10 @@ def encode(
     key: str | None = None,
 ) -> Inspection:
     """Write the payload alone, for running the unpacked script with GOLFPACK_PAYLOAD; arguments as for `build`."""
-    check_writable(output)
+    place = check_output(output, _files(weights, recipe, stats))
     statistics = as_statistics(stats)
     payload = encode_checkpoint(_checkpoint(weights, key), as_recipe(recipe, statistics), statistics)
-    return _finish(Written(payload), Path(output), None)
+    return _finish(Written(payload), place, None)
 
 
 def fit(
@@ -196,16 +201,23 @@ def fit(
         InputError: an input is unusable, or the output can't be written.
         CheckError: no value of a knob fits the budget.
     """
-    for path in (output, points):
-        if path is not None:
-            check_writable(path)
+    inputs = _files(script, weights, stats, *(recipes or ()), *packing.get("include", ()))
+    place = check_output(output, inputs)
+    study = study or StudyOptions()
+    if study.storage is None:
+        database = place.with_suffix(".study.db")
+        check_output(database, [*inputs, place])
+        study = replace(study, storage=f"sqlite:///{database}")
+        inputs = [*inputs, database]
+    if points is not None:
+        check_output(points, [*inputs, place])
     parsed = read_script(script)
     options = packing_options(parsed, carrier=carrier, header=header, **packing)
+    for path in (output, points):
+        if path is not None:
+            check_output(path, [*inputs, *options.bundle.paths])
     checkpoint = _checkpoint(weights, key)
     statistics = as_statistics(stats)
-    stem = Path(output).stem
-    study = study or StudyOptions()
-    study = study if study.storage else replace(study, storage=f"sqlite:///{Path(output).with_suffix('.study.db')}")
     fits = []
     chosen: list[Mapping[str, Any] | str | Path | None] = [*recipes] if recipes else [None]
     for recipe in chosen:
@@ -213,7 +225,7 @@ def fit(
         known: dict[str, Any] = {
             "statistics": statistics,
             "budget": budget,
-            "size": lambda payload: emit(parsed, payload, options, stem).written.size,
+            "size": lambda payload: emit(parsed, payload, options, place.stem).written.size,
         }
         if find_searched(table, source):
             if evaluate is None:
@@ -225,11 +237,16 @@ def fit(
         write_atomically(points, points_json(fits, budget).encode())
     best = min(fits, key=lambda one: one.metric) if evaluate is not None else fits[0]
     payload = encode_checkpoint(checkpoint, make_recipe(best.table, best.recipe), statistics)
-    return _finish_emitted(parsed, payload, options, Path(output), budget), fits
+    return _finish_emitted(parsed, payload, options, place, budget), fits
 
 
 def _checkpoint(weights: str | Path | Mapping[str, Any], key: str | None) -> Checkpoint:
     return from_state_dict(weights) if isinstance(weights, Mapping) else load_checkpoint(weights, key)
+
+
+def _files(*inputs: object) -> list[Path]:
+    """Those of a command's inputs that are files."""
+    return [Path(one) for one in inputs if isinstance(one, str | Path)]
 
 
 def _finish_emitted(script: Script, payload: bytes | None, options: Options, output: Path, budget: int | None) -> Inspection:
@@ -238,11 +255,12 @@ def _finish_emitted(script: Script, payload: bytes | None, options: Options, out
 
 
 def _finish(written: Written, output: Path, budget: int | None) -> Inspection:
-    """Read back what is about to be written, hold it against the budget, and write it."""
-    inspection = inspect_artifact(read_artifact(output, written))
+    """Read back what is about to be written, hold it against the budget, rehearse it, and put it in place."""
+    artifact = read_artifact(output, written)
+    inspection = inspect_artifact(artifact)
     if budget is not None and written.size > budget:
         raise BudgetError(
             f"{output} would have {written.size:,} bytes, {written.size - budget:,} over the budget of {budget:,}", inspection
         )
-    write_artifact(output, written)
+    place_artifact(output, written, lambda main: rehearse(artifact, main) if artifact.code else None)
     return inspection

@@ -43,7 +43,7 @@ from generator.cli_options import (
     WeightsOption,
     packing,
 )
-from generator.files import check_writable
+from generator.files import check_output
 from generator.fitting import Fit, Point, Trial
 from generator.study import TRIALS, StudyOptions
 
@@ -87,7 +87,7 @@ def calibrate(
     as_json: JsonOption = False,
 ) -> None:
     """Collect the statistics that gptq and waterfill use, from your model and batches; also under torchrun."""
-    check_writable(output)
+    check_output(output, [where.rpartition(":")[0]])
     init_distributed()
     function = load_function(where)
     with _progress() as progress:

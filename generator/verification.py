@@ -27,7 +27,7 @@ TOLERANCE = 0.5  # relative error; another checkpoint of the same shape has abou
 # Runs in an isolated interpreter: the loader as it is inlined, and nothing else of golfpack.
 _LOADER_PROGRAM = """
 import hashlib, json, sys
-scope = {sys.argv[3]: open(sys.argv[1], "rb")}
+scope = {sys.argv[3]: open(sys.argv[1], "rb").read()}
 exec(open(sys.argv[2], encoding="utf-8").read(), scope)
 loaded = scope[sys.argv[4]]()
 import torch

@@ -14,7 +14,7 @@ from generator.carriers import REGISTRY, Parts
 from generator.errors import InputError
 from generator.source.bundle import add_bundle, collect_bundle
 from generator.source.compress import compress_code
-from generator.source.script import read_script
+from generator.source.script import free_names, read_script
 from generator.source.shrink import STEPS, Shrinking, shrink
 from generator.source.unbundle import carried_files
 from generator.templating import render
@@ -78,7 +78,7 @@ def test_packed_and_unpacked_print_the_same(project: Path, tmp_path: Path) -> No
 def test_missing_files_are_noticed_while_packing(project: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"train\.py, line 10: reads 'model\.bin', which is not carried; add --include"):
         generator.wrap(project / "train.py", tmp_path / "x.py")
-    with pytest.raises(InputError, match=r"nowhere\.bin cannot be read"):
+    with pytest.raises(InputError, match=r"nowhere\.bin does not exist"):
         generator.wrap(project / "train.py", tmp_path / "x.py", include=[project / "nowhere.bin"])
     with pytest.raises(InputError, match=r"kernels is not a package"):
         generator.wrap(project / "train.py", tmp_path / "x.py", include=[project / "kernels"])
@@ -183,11 +183,17 @@ def carrying(folder: Path, files: list[str], modules: list[str]) -> Path:
     """An artifact with these names, which golfpack itself would not write."""
     function = render("read_file.py.j2", name="read", files={str(n): "b'x'" for n in range(len(files))})
     for number, name in enumerate(files):
-        function = function.replace(f'name == "{number}"', f"name == {name!r}")
+        function = function.replace(f"name == '{number}'", f"name == {name!r}")
     items = ", ".join(f"{name!r}: (False, 'y = 1')" for name in modules)
-    code = compress_code(f"{render('bundle.py.j2', modules='{' + items + '}')}\n{function}\nprint(1)\n".encode())
+    return write_artifact(folder, f"{render('bundle.py.j2', modules='{' + items + '}')}\n{function}\nprint(1)\n")
+
+
+def write_artifact(folder: Path, text: str) -> Path:
+    """An artifact that executes a text."""
     path = folder / "hostile.py"
-    path.write_bytes(REGISTRY["base85"].write(Parts(code, None, "", "Y", "", ""), "x").main)
+    _, code_name, scratch_name = free_names(ast.parse(text))
+    parts = Parts(compress_code(text.encode()), None, "", code_name, scratch_name, "")
+    path.write_bytes(REGISTRY["base85"].write(parts, "x").main)
     return path
 
 
@@ -221,10 +227,8 @@ def test_names_that_clash_are_refused(tmp_path: Path, files: list[str], modules:
 
 def test_values_that_would_have_to_be_run_are_refused(tmp_path: Path) -> None:
     text = render("read_file.py.j2", name="read", files={"a": "open('/etc/passwd').read()"})
-    path = tmp_path / "hostile.py"
-    path.write_bytes(REGISTRY["base85"].write(Parts(compress_code(text.encode()), None, "", "Y", "", ""), "x").main)
     with pytest.raises(InputError, match="could run code"):
-        generator.unpack(path)
+        generator.unpack(write_artifact(tmp_path, text))
 
 
 def test_links_in_the_output_folder_are_not_followed(tmp_path: Path) -> None:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import ast
 import base64
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from generator.errors import InputError
+from generator.files import read_input
 from generator.source.compress import compress_lzma
+from generator.source.loader import import_builtins
+from generator.source.positional import binding_counts
 from generator.source.script import READ_FILE, STUB, imports_of, parse
 from generator.source.shrink import Shrinking, minify
 from generator.templating import render
@@ -37,6 +40,11 @@ class Bundle:
 
     modules: dict[str, Module] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def paths(self) -> list[Path]:
+        """Where the modules lie; the data files were named by the user."""
+        return [module.path for module in self.modules.values()]
 
 
 def collect_bundle(script: Path, tree: ast.Module, include: Iterable[str | Path] = (), local_modules: bool = True) -> Bundle:
@@ -74,7 +82,7 @@ def collect_bundle(script: Path, tree: ast.Module, include: Iterable[str | Path]
 
 def add_bundle(tree: ast.Module, bundle: Bundle, shrinking: Shrinking) -> ast.Module:
     """Put the finder and the files into a script's tree, in place."""
-    tree = _FileReaderReplacer(bundle).visit(tree)
+    tree = _FileReaderReplacer(bundle, binding_counts(tree).keys()).visit(tree)
     if bundle.modules:
         # Other modules use these names, so they stay.
         kept = Shrinking(shrinking.skip | {"globals", "positional"}, shrinking.extra, shrinking.keep_names)
@@ -96,8 +104,9 @@ def add_bundle(tree: ast.Module, bundle: Bundle, shrinking: Shrinking) -> ast.Mo
 class _FileReaderReplacer(ast.NodeTransformer):
     """Turns the import of `read_file` into a function that holds the files."""
 
-    def __init__(self, bundle: Bundle):
+    def __init__(self, bundle: Bundle, bound: Collection[str]):
         self.bundle = bundle
+        self.bound = bound
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | list[ast.AST]:
         if node.module != STUB or node.level or READ_FILE not in {alias.name for alias in node.names}:
@@ -108,7 +117,9 @@ class _FileReaderReplacer(ast.NodeTransformer):
             if alias.name == READ_FILE:
                 files = {name: _file_expression(data) for name, data in sorted(self.bundle.files.items())}
                 text = render("read_file.py.j2", name=alias.asname or READ_FILE, files=files)
-                nodes.extend(ast.parse(text).body)
+                nodes.extend(
+                    import_builtins(node, self.bound) for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)
+                )
         return [ast.copy_location(new, node) for new in nodes]
 
 
@@ -156,13 +167,7 @@ def _add_module(bundle: Bundle, path: Path, name: str, is_package: bool = False)
 
 
 def _read(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"included file {path} cannot be read: {error.strerror}") from error
-    if len(data) > FILE_LIMIT:
-        raise InputError(f"included file {path} has {len(data):,} bytes, more than the {FILE_LIMIT:,} that can be carried")
-    return data
+    return read_input(path, "included file", FILE_LIMIT)
 
 
 def _check_files(tree: ast.Module, script: Path, bundle: Bundle) -> None:
