@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
+from pathlib import Path
 from typing import ClassVar
 
 from generator.carriers.base import Carried, Carrier, Opener, Parts, Written
@@ -81,6 +82,6 @@ def _payload_name(literal: bytes) -> tuple[str, str]:
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
         raise InputError(f"the artifact's name of its payload is damaged: {error}") from error
     found = _NAME.fullmatch(name) if isinstance(name, str) else None
-    if found is None or not found["stem"] or "/" in name or "\\" in name or name.startswith("."):
+    if found is None or not found["stem"] or Path(name).name != name or name.startswith("."):
         raise InputError(f"the artifact reads its payload from {name!r}, which is not beside it")
     return name, found["stem"]
