@@ -83,13 +83,13 @@ def read_artifact(path: str | Path, written: Written | None = None) -> Artifact:
         return written.beside[name]
 
     try:
-        if data.startswith(MAGIC[:3]):
-            parts = Parts(b"", data, "", "", "", "")
-            return Artifact(path, len(data), "payload", parts, 0, len(data), (), "", "", "", "", read_manifest(data))
         for name, carrier in carriers.REGISTRY.items():
             found = carrier.read(data, open_beside)
             if found is not None:
                 return _open(path, len(data), name, found)
+        if data.startswith(MAGIC[:3]):  # which an archive without header comment begins with, too
+            parts = Parts(b"", data, "", "", "", "")
+            return Artifact(path, len(data), "payload", parts, 0, len(data), (), "", "", "", "", read_manifest(data))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except RecursionError as error:
