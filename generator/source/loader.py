@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from importlib import import_module, resources
 from typing import Any
 
+from generator.source.calls import make_positional
 from generator.templating import render
 from runtime_stub.registry import DECODERS, DEQUANTIZERS
 
@@ -146,7 +147,7 @@ class _Stripper(ast.NodeTransformer):
         # Names that a keyword argument could use are kept; positional-only parameters are shortened, and then made ordinary
         # again. No call inside runtime_stub passes these by keyword.
         self.generic_visit(node)
-        node.posonlyargs, node.args = [*node.posonlyargs, *node.args], []
+        make_positional(node)
         return node
 
     def visit_arg(self, node: ast.arg) -> ast.AST:
