@@ -42,7 +42,7 @@ class Quantized:
 class Quantizer(BaseModel, ABC):
     """A quantizer is its configuration; subclasses add options as fields and implement `quantize`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     id: ClassVar[str]
 
     @property
