@@ -18,7 +18,7 @@ from rich.table import Table
 import generator
 from generator.building import BUDGET
 from generator.calibration import calibrate as calibrate_model
-from generator.calibration import init_distributed, load_function
+from generator.calibration import init_distributed
 from generator.cli_options import (
     DEFAULT_ALLOW,
     DEFAULT_CARRIER,
@@ -46,6 +46,7 @@ from generator.files import check_writable
 from generator.fitting import Fit, Point, Trial
 from generator.study import TRIALS, StudyOptions
 from generator.tables import plain, print_json, say
+from generator.user_code import call, load_function
 
 console = Console()
 errors = Console(stderr=True)
@@ -92,7 +93,7 @@ def calibrate(
     function = load_function(where)
     with _progress() as progress:
         collected = calibrate_model(
-            function(),
+            call(f"{where} fails", function),
             kind=statistics.value,
             self_generate=self_generate,
             length=length,

@@ -11,7 +11,6 @@ All marks of one option share one value, unless they carry names of their own: {
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
