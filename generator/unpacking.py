@@ -50,6 +50,8 @@ def unpack(path: str | Path, output: str | Path | None = None) -> Unpacked:
     state_dict = decode_payload(payload) if payload is not None else {}
     contents: dict[str, bytes] = {}
     if output is not None and payload is not None:
+        if "__metadata__" in state_dict:
+            raise InputError(f"{path}: safetensors keeps the name '__metadata__' for itself, and a tensor here has it")
         try:
             contents["weights.safetensors"] = save(state_dict)
         except (SafetensorError, KeyError, ValueError) as error:

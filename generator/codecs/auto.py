@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
 from generator.codecs.base import Codec, Encoded
 from generator.codecs.brotli_raw import Brotli
 from generator.codecs.deflate import Zlib
@@ -38,7 +40,10 @@ class Auto(Codec):
     """
 
     id: ClassVar[str] = "auto"
-    allow: tuple[Literal["brotli", "zstandard"], ...] = ()
+    allow: tuple[Literal["brotli", "zstandard"], ...] = Field((), strict=False)  # a list in TOML
+
+    def needed_to_build(self) -> tuple[str, ...]:
+        return self.allow
 
     def candidates(self) -> list[tuple[Codec, Codec]]:
         """The codecs to choose from, each with the one that stands for it in trials (without its own search)."""

@@ -32,7 +32,7 @@ class Codec(BaseModel, ABC):
     The decoder is the function with the same id in `runtime_stub.registry.DECODERS`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     id: ClassVar[str]
     requires: ClassVar[tuple[str, ...]] = ()  # modules that the decoder imports, beyond the standard library, numpy and torch
     mixes_dtypes: ClassVar[bool] = False  # whether arrays of several dtypes are better coded in one stream
@@ -40,6 +40,10 @@ class Codec(BaseModel, ABC):
     def stream_bytes(self, arrays: Sequence[Array]) -> int:
         """Overhead of one stream of these arrays, however well they are coded."""
         return 0
+
+    def needed_to_build(self) -> tuple[str, ...]:
+        """Modules that `encode` may import, beyond the standard library, numpy and torch."""
+        return self.requires
 
     @abstractmethod
     def encode(self, arrays: Sequence[Array]) -> Encoded:

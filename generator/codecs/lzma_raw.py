@@ -6,7 +6,7 @@ import lzma
 from collections.abc import Sequence
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from generator.codecs.base import Codec, Encoded, joined
 from runtime_stub.split import Array
@@ -28,6 +28,12 @@ class Lzma(Codec):
     lp: int | None = Field(default=None, ge=0, le=4)
     pb: int | None = Field(default=None, ge=0, le=4)
     nice_len: int | None = Field(default=None, ge=5, le=273)
+
+    @model_validator(mode="after")
+    def _check_sum(self) -> Lzma:
+        if (self.lc or 0) + (self.lp or 0) > 4:
+            raise ValueError(f"lc + lp must be at most 4, not {self.lc} + {self.lp}")
+        return self
 
     def encode(self, arrays: Sequence[Array]) -> Encoded:
         data = joined(arrays)

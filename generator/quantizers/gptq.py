@@ -53,7 +53,7 @@ class Gptq(GridOptions):
             rounded = round_columns(matrix.weights[:, order], steps[:, order], factor, self.limit, keep=keep)
             symbols.append(rounded[:, torch.argsort(order)])
             scales.append(scale)
-        joined = integers(join(symbols, tensor.shape, transposed))
+        joined = integers(name, join(symbols, tensor.shape, transposed))
         if parts > 1:
             return Quantized("groups", "float32", dtype_name(tensor.dtype), (joined, stored_scales(torch.cat(scales))))
         if whole is not None:

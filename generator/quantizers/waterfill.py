@@ -69,9 +69,9 @@ class Waterfill(Quantizer):
         lead = tensor.shape[:-2]
         row_shape, column_shape = ((*lead, 1, 0), (*lead, 0, 1)) if transposed else ((*lead, 0, 1), (*lead, 1, 0))
         arrays = (
-            integers(join(symbols, tensor.shape, transposed)),
-            integers(join(rows, row_shape, transposed)),
-            integers(join(columns, column_shape, transposed)),
+            integers(name, join(symbols, tensor.shape, transposed)),
+            integers(name, join(rows, row_shape, transposed)),
+            integers(name, join(columns, column_shape, transposed)),
         )
         return Quantized("grid", "float32", dtype_name(tensor.dtype), arrays)
 
