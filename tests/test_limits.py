@@ -225,6 +225,15 @@ def test_lack_of_memory_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_pat
             command(path)
 
 
+def noise(size: int) -> bytes:
+    return np.random.default_rng(0).bytes(size)
+
+
+def columns() -> bytes:
+    encoded = Rans().encode([np.full(2**22 - 1, 3, "i1")])
+    return sealed(manifest_of("rans", len(encoded.data), [["|i1", [2**22 - 1]]], encoded.options), encoded.data)
+
+
 def many_arrays() -> bytes:
     count = 4000
     specs = [["|i1", [0]]] * count
@@ -245,13 +254,13 @@ FORGED: dict[str, Callable[[], bytes]] = {
             [tensor(("w",), "groups", "float32", "float32", 0, 0)],
         ]
     ),
-    "columns": lambda: sealed([[["rans", 4096, [["|i1", [1, 2**22 - 1]]], 64, [KIND], [0]]], [tensor()]], b"\xff" * 4096),
+    "columns": columns,
     "tables": lambda: sealed(
         [
             [["rans", 2**15, [["|i1", [64, 16]]] * 60, 64, [MANY_TABLES] * 60, [*range(60)]]],
             [tensor((f"{n}",)) for n in range(60)],
         ],
-        bytes(2**15),
+        noise(2**15),
     ),
     "text": lambda: sealed([[], [[[f"{n:x}" for n in range(2**20)], "keep", "int8", "int8"]]]),
     "arrays": many_arrays,
