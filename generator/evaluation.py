@@ -17,11 +17,6 @@ from generator.decoders import DECODERS, METHODS, UNCOUNTED, VALUE_LIMIT, Refuse
 _FAILURES = (ValueError, TypeError, LookupError, EOFError, OSError, OverflowError, MemoryError, lzma.LZMAError, zlib.error)
 
 
-def brief(error: BaseException) -> str:
-    """An exception's text on one line; it may hold values of the file."""
-    return " ".join(str(error)[:200].split())
-
-
 @dataclass(frozen=True)
 class Layer:
     """One step of decoding, innermost literal first: what was applied, and the bytes it gave."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from generator.decoders import RefusedError, text_encoding
-from generator.errors import InputError
-from generator.evaluation import Evaluator, Layer, brief
+from generator.errors import InputError, brief
+from generator.evaluation import Evaluator, Layer
 from generator.source.tokens import check_tokens
 
 FILE_LIMIT = 2**24  # bytes of a foreign file

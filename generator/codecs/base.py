@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 from runtime_stub.split import Array
 
+UNKNOWN_SIZE = 2**48  # bytes of a stream that is not coded yet
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -45,9 +47,27 @@ class Codec(BaseModel, ABC):
         """Modules that `encode` may import, beyond the standard library, numpy and torch."""
         return self.requires
 
+    def refuses(self, arrays: Sequence[Array], size: int = UNKNOWN_SIZE) -> str:
+        """Why a reader would not take one stream of these arrays, of so many bytes; "" when it would.
+
+        Asked before anything is coded, so that another codec can be chosen.
+        """
+        return ""
+
     @abstractmethod
     def encode(self, arrays: Sequence[Array]) -> Encoded:
         """Code arrays (little endian, any dtype but object, any shape) into one stream."""
+
+
+def specs_of(arrays: Sequence[Array]) -> list[tuple[str, tuple[int, ...]]]:
+    """The arrays' dtypes and shapes, as the manifest has them."""
+    return [(array.dtype.newbyteorder("<").str, array.shape) for array in arrays]
+
+
+def check_no_options(codec: str, options: Sequence[Any]) -> None:
+    """Raise ValueError if an untrusted manifest gives options to a codec that has none."""
+    if options:
+        raise ValueError(f"a {codec} stream has options")
 
 
 def joined(arrays: Sequence[Array]) -> bytes:
