@@ -7,7 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, given, settings
 from programs import PROGRAMS, Outcome, outcome_of
+from random_programs import programs
 
 from generator.emit import emit
 from generator.source.script import Script, parse
@@ -43,3 +45,17 @@ def test_idioms(name: str) -> None:
         assert any(re.search(program.note, note) for note in notes_of(program.text))
     else:
         assert not different, (expected, different)
+
+
+def normalized(outcome: Outcome) -> Outcome:
+    """Without the names and addresses that show where functions and objects are printed, and in Python's own messages."""
+    return Outcome(re.sub(r"<(?:[^<>\n]|<locals>)*>", "<object>", outcome.printed), outcome.error.split(":")[0])
+
+
+# Shrinking the choices takes minutes and seldom gives a smaller program.
+@settings(max_examples=300, deadline=None, derandomize=True, phases=[Phase.generate])
+@given(programs())
+def test_random_programs(text: str) -> None:
+    expected = normalized(outcome_of(text))
+    for variant in shrink(parse(text.encode(), "program.py")).variants:
+        assert normalized(outcome_of(variant.text)) == expected, f"{variant.name}\n{text}\n---\n{variant.text}"
