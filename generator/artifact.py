@@ -13,8 +13,8 @@ from generator import carriers
 from generator.carriers import DAMAGED, Carried, Parts, Written
 from generator.carriers.header import check_header
 from generator.errors import InputError
-from generator.files import read_input
 from generator.foreign import Foreign, read_foreign
+from generator.inputs import read_input
 from generator.payload import Manifest, read_manifest
 from generator.source.compress import decompress_code
 from generator.source.script import free_names, parse, restore_import

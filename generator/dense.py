@@ -14,7 +14,7 @@ from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-def
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from generator.errors import InputError
-from generator.payload import DECODED_LIMIT, MAX_DIMENSIONS
+from generator.limits import DECODED_LIMIT, MAX_DIMENSIONS
 from generator.visible import first_line, shown, visible
 
 REPEATED_LIMIT = 2**30  # bytes that views (expanded, overlapping) may take beyond the memory that they lie in

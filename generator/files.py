@@ -1,4 +1,4 @@
-"""Reading inputs and writing outputs: outputs whole or not at all, and never in place of an input.
+"""Writing outputs whole or not at all, and never in place of an input.
 
 A symbolic link as output is followed: the file that it leads to is replaced, and the link stays.
 """
@@ -14,33 +14,6 @@ from pathlib import Path
 from generator.errors import InputError
 
 MISTAKES = (OSError, ValueError, RuntimeError)  # of a path: too long, with NUL, links in a circle
-
-
-def read_input(path: str | Path, what: str = "", limit: int | None = None) -> bytes:
-    """The bytes of a regular file.
-
-    Args:
-        path: the file.
-        what: what it is, for messages ("script", "included file", …).
-        limit: bytes that it may have.
-
-    Raises:
-        InputError: it is missing, unreadable, no regular file (a pipe would block, a device never end), or too large.
-    """
-    name = f"{what} {path}".lstrip()
-    try:
-        status = Path(path).stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise InputError(f"{name} is a folder, not a file")
-        if not stat.S_ISREG(status.st_mode):
-            raise InputError(f"{name} is not a regular file")
-        if limit is not None and status.st_size > limit:
-            raise InputError(f"{name} has {status.st_size:,} bytes, more than the {limit:,} that golfpack reads")
-        return Path(path).read_bytes()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f"{name} does not exist") from error
-    except MISTAKES as error:
-        raise InputError(f"{name} cannot be read: {_reason(error)}") from error
 
 
 def check_output(path: str | Path, inputs: Iterable[str | Path] = ()) -> Path:

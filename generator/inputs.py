@@ -10,7 +10,7 @@ from generator.errors import InputError
 TEXT_LIMIT = 2**24  # bytes of a file that is read as text
 
 
-def regular_file(path: str | Path, what: str, kinds: str | None = None) -> Path:
+def regular_file(path: str | Path, what: str = "file", kinds: str | None = None) -> Path:
     """The path of a file that can be read to its end: no folder, no pipe (which may never end), no device.
 
     Args:
@@ -36,18 +36,36 @@ def regular_file(path: str | Path, what: str, kinds: str | None = None) -> Path:
     return path
 
 
+def read_input(path: str | Path, what: str = "file", limit: int | None = None) -> bytes:
+    """The bytes of a file.
+
+    Args:
+        path: as the user gave it.
+        what: what it should be, for messages.
+        limit: bytes that it may have.
+
+    Raises:
+        InputError: as for `regular_file`; it is too large, or can't be read.
+    """
+    path = regular_file(path, what)
+    try:
+        size = path.stat().st_size
+        if limit is not None and size > limit:
+            raise InputError(f"{what} {path} has {size:,} bytes, more than the {limit:,} that golfpack reads")
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{what} {path} cannot be read: {error.strerror or error}") from error
+
+
 def read_text(path: str | Path, what: str) -> str:
     """The text of a file, UTF-8.
 
     Raises:
-        InputError: as for `regular_file`; it is too large, can't be read, or is not UTF-8.
+        InputError: as for `read_input`; it is not UTF-8.
     """
-    path = regular_file(path, what)
     try:
-        if path.stat().st_size > TEXT_LIMIT:
-            raise InputError(f"{what} {path} has {path.stat().st_size:,} bytes; at most {TEXT_LIMIT:,} are read")
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_input(path, what, TEXT_LIMIT).decode()
+    except UnicodeDecodeError as error:
         raise InputError(f"{what} {path} cannot be read: {error}") from error
 
 

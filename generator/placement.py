@@ -8,7 +8,8 @@ from pathlib import Path
 from generator import carriers
 from generator.carriers import Written
 from generator.errors import InputError
-from generator.files import read_input, write_atomically
+from generator.files import write_atomically
+from generator.inputs import read_input
 
 _MAIN_LIMIT = 2**20  # bytes of a main file that has files beside it
 

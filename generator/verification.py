@@ -21,7 +21,8 @@ from generator.checkpoint import load_checkpoint, tensor_bytes
 from generator.encode import quantization_error
 from generator.errors import CheckError, InputError
 from generator.execution import Execution, execute
-from generator.payload import TORCH_DTYPES, StoredTensor, decode_payload, same_bits
+from generator.manifest import TORCH_DTYPES
+from generator.payload import StoredTensor, decode_payload, same_bits
 
 TIMEOUT = 1800.0  # seconds
 TOLERANCE = 0.5  # relative error; another checkpoint of the same shape has about 1.4, ternary of a Gaussian 0.44

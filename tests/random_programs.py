@@ -1,8 +1,8 @@
 """Programs made at random: valid, terminating, and full of names that play several roles.
 
 They end by construction: a function calls only functions of a lower level, loops run over three items at most, and every
-expression holds at most one variable, so that values grow no faster than the program runs. They print plain values and the types
-of exceptions.
+expression holds at most one variable, so that values grow no faster than the program runs. They print plain values and the
+types of exceptions.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 T = TypeVar("T")
 
-# The same few names for globals, locals, parameters, attributes, keywords and strings; among them those that renaming hands out,
-# and names of builtins.
+# The same few names for globals, locals, parameters, attributes, keywords and strings; among them those that renaming hands
+# out, and names of builtins.
 NAMES = ("a", "b", "A", "B", "value", "len", "self", "key")
 FUNCTIONS = (("f", "sum"), ("g", "max", "C1"), ("h", "B2"))  # by level
 CLASSES = ("K", "L", "A", "Base")

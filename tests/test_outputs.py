@@ -19,7 +19,8 @@ from test_artifact_runs import TORCH_DOUBLE
 import generator
 from generator import InputError
 from generator.carriers.sidecar import digest_of
-from generator.files import check_output, read_input, write_atomically
+from generator.files import check_output, write_atomically
+from generator.inputs import read_input
 
 SCRIPT = """
 from runtime_stub import load_state_dict, read_file
@@ -150,7 +151,7 @@ def test_inputs_that_never_end_are_refused(golfpack, project: Path) -> None:
     for path in (project / "pipe", Path("/dev/zero")):
         for arguments in (["wrap", path, "-o", project / "o.py"], ["inspect", path], ["unpack", path, "-o", project / "d"]):
             result = golfpack(*arguments)
-            assert (result.status, "not a regular file" in result.err) == (2, True), result.err
+            assert (result.status, ", not a file" in result.err) == (2, True), result.err
 
 
 def test_bad_paths_are_one_sentence(golfpack, project: Path) -> None:
@@ -158,7 +159,7 @@ def test_bad_paths_are_one_sentence(golfpack, project: Path) -> None:
     for output in (project / ("x" * 300), Path(f"{project}/a\0b")):
         with pytest.raises(InputError, match="cannot be written"):
             generator.wrap(project / "plain.py", output)
-        with pytest.raises(InputError, match="cannot be read|does not exist"):
+        with pytest.raises(InputError, match="cannot be read|not a possible file name"):
             generator.inspect(output)
     longest = project / ("y" * 252 + ".py")
     assert golfpack("wrap", project / "plain.py", "-o", longest).status == 0

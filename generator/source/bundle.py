@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from generator.errors import InputError
-from generator.files import read_input
+from generator.inputs import read_input
 from generator.source.compress import compress_lzma
 from generator.source.loader import import_builtins
 from generator.source.positional import binding_counts

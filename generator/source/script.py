@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from generator.errors import InputError
-from generator.files import read_input
+from generator.inputs import read_input
 
 STUB = "runtime_stub"
 ENTRY = "load_state_dict"
