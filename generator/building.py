@@ -23,7 +23,7 @@ from generator.placement import place_artifact
 from generator.quantize import as_statistics
 from generator.recipe import Recipe, make_recipe
 from generator.rehearsal import rehearse
-from generator.source.bundle import collect_bundle
+from generator.source.collecting import collect_bundle
 from generator.source.script import Script, read_script
 from generator.source.shrink import Shrinking
 from generator.statistics import Statistics

@@ -16,7 +16,8 @@ from generator.carriers import AUTO, Parts, Written
 from generator.carriers.header import header_text
 from generator.errors import InputError
 from generator.payload import read_manifest
-from generator.source.bundle import Bundle, add_bundle
+from generator.source.bundle import add_bundle
+from generator.source.collecting import Bundle
 from generator.source.compress import AUTOMATIC, CODERS, compress_code, compress_lzma
 from generator.source.loader import render_loader
 from generator.source.positional import binding_counts
@@ -104,6 +105,7 @@ def emit(script: Script, payload: bytes | None, options: Options | None = None, 
     if payload is None and script.loads_weights:
         raise InputError(f"script {script.path} loads weights; pack it with golfpack build --weights CHECKPOINT")
     notes = [f"{blocker}, so no name in the script is shortened" for blocker in find_blockers(script.tree, options.shrinking)]
+    notes += options.bundle.notes
     own_text = reads_own_text(script.tree)
     if own_text:
         notes.append(f"line {own_text}: the script reads its own file, and will find the packed file there, not its source")

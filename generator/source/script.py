@@ -119,12 +119,17 @@ _NO_ARGUMENTS = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_default
 
 
 def imports_of(tree: ast.AST) -> Iterator[str]:
-    """Dotted names of the modules that are imported, relative imports left out."""
+    """Dotted names of the modules that are imported, by statement or by a call with the name; relative imports left out."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
             yield node.module
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            named = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            name = node.args[0].value
+            if named in {"import_module", "__import__"} and isinstance(name, str) and not name.startswith("."):
+                yield name
 
 
 def identifiers(tree: ast.AST) -> set[str]:
