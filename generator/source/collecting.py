@@ -95,7 +95,7 @@ def _add_local(bundle: Bundle, folder: Path, name: str, script: Path) -> Iterato
 
 
 def _is_namespace(folder: Path, name: str) -> bool:
-    """Whether a name means a folder without __init__.py beside the script (PEP 420): no module of that name may lie elsewhere."""
+    """Whether a name means a folder without __init__.py beside the script (PEP 420): no such module may lie elsewhere."""
     if not any((folder / name).rglob("*.py")) or (folder / f"{name}.py").is_file():
         return False
     elsewhere = [path for path in sys.path if path and Path(path).resolve() != folder]
@@ -148,21 +148,18 @@ def _check_files(tree: ast.Module, script: Path, bundle: Bundle) -> None:
 def _notes(tree: ast.Module, bundle: Bundle) -> Iterator[str]:
     """What may be looked for beside the script when it runs, and is not carried."""
     for name in sorted(bundle.modules.keys() & sys.stdlib_module_names):
-        yield f"{bundle.modules[name].path.name} takes the place of the standard module {name}, as it does for the script itself"
+        yield f"{bundle.modules[name].path.name} takes the place of the standard module {name}, as it does for the script"
     seen = set()
     for node in ast.walk(tree):
         text = ""
-        if (
-            isinstance(node, ast.Attribute)
-            and node.attr == "path"
-            and isinstance(node.value, ast.Name)
-            and node.value.id == "sys"
-        ):
+        if not isinstance(node, ast.Attribute | ast.Call):
+            continue
+        if isinstance(node, ast.Attribute) and node.attr == "path" and getattr(node.value, "id", "") == "sys":
             text = "sys.path is used; modules that are found through it are not carried"
         elif isinstance(node, ast.Call) and _called(node) in {"import_module", "__import__"}:
             if not node.args or not isinstance(node.args[0], ast.Constant) or str(node.args[0].value).startswith("."):
                 text = f"{_called(node)}() of a name that is not known beforehand; give such modules with --include"
-        elif isinstance(node, ast.Attribute | ast.Call) and _looks_beside(node):
+        elif _looks_beside(node):
             text = "files are looked for beside the script; only what runtime_stub.read_file reads is carried"
         if text and text not in seen:
             seen.add(text)
