@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from helpers import run_python
+from test_artifact_runs import TORCH_DOUBLE
 
+import generator
+from generator.carriers import REGISTRY as CARRIERS
 from generator.codecs import CHECKS, REGISTRY, Codec
 from generator.codecs.base import specs_of
 from runtime_stub.registry import DECODERS, DEQUANTIZERS
@@ -84,6 +91,10 @@ DEQUANTIZED: dict[str, tuple[str, list[np.ndarray]]] = {
 }
 
 
+SCRIPT = "from runtime_stub import load_state_dict\nprint(load_state_dict()['w'].numpy().tolist())\n"
+WEIGHTS = [[0.0, 1.0, -2.0], [0.5, 0.25, 4096.0]]
+
+
 def stored(name: str) -> dict[str, Any]:
     path = FOLDER / f"{name}.json"
     found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
@@ -106,9 +117,21 @@ def dequantized(name: str) -> str:
     return f"{result.dtype.str} {list(result.shape)} {result.tobytes().hex()}"
 
 
+def packed(carrier: str) -> dict[str, Any]:
+    """A complete artifact, its files by name."""
+    with tempfile.TemporaryDirectory() as folder:
+        script, path = Path(folder, "script.py"), Path(folder, "train_gpt.py")
+        script.write_text(SCRIPT)
+        recipe = {"codec": "store", "rule": [{"pattern": "*", "quantizer": "fp16"}]}
+        generator.build(script, {"w": torch.tensor(WEIGHTS)}, path, recipe=recipe, carrier=carrier, header=False)
+        script.unlink()
+        return {file.name: base64.b85encode(file.read_bytes()).decode() for file in sorted(Path(folder).iterdir())}
+
+
 def test_nothing_is_without_golden_bytes() -> None:
     assert {codec for codec, _, _ in CODED.values()} == DECODERS.keys() == REGISTRY.keys() - {"auto"}
     assert {identifier for identifier, _ in DEQUANTIZED.values()} == DEQUANTIZERS.keys()
+    assert stored("carriers").keys() == CARRIERS.keys()
     assert stored("codecs").keys() == CODED.keys()
     assert stored("dequantizers").keys() == DEQUANTIZED.keys()
 
@@ -134,10 +157,32 @@ def test_dequantized_bytes(name: str) -> None:
     assert dequantized(name) == stored("dequantizers")[name]
 
 
+@pytest.mark.parametrize("name", CARRIERS)
+def test_artifacts_of_the_past(name: str, tmp_path: Path) -> None:
+    """They read, load and are written as they were. Where a bootstrap is meant to change, its entry is taken out and made anew."""
+    for file, text in stored("carriers")[name].items():
+        (tmp_path / file).write_bytes(base64.b85decode(text))
+    path = tmp_path / "train_gpt.py"
+    assert generator.verify(path).passed
+    assert generator.unpack(path).state_dict["w"].tolist() == WEIGHTS
+    read = CARRIERS[name].read(path.read_bytes(), lambda file: (tmp_path / file).read_bytes())
+    assert read is not None
+    written = CARRIERS[name].write(read.parts, "train_gpt")
+    assert {"train_gpt.py": written.main, **written.beside} == {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    double = tmp_path / "double"
+    double.mkdir()
+    (double / "torch.py").write_text(TORCH_DOUBLE)
+    assert run_python(sys.executable, path, cwd=Path("/"), environment={"PYTHONPATH": str(double)}) == f"{WEIGHTS}\n"
+
+
 def write() -> None:
     """Add what is missing."""
     FOLDER.mkdir(exist_ok=True)
-    for file, names, make in (("codecs", CODED, coded), ("dequantizers", DEQUANTIZED, dequantized)):
+    for file, names, make in (
+        ("codecs", CODED, coded),
+        ("dequantizers", DEQUANTIZED, dequantized),
+        ("carriers", CARRIERS, packed),
+    ):
         old = stored(file)
         new = {name: old.get(name) or make(name) for name in names}
         lines = (f"{json.dumps(name)}: {json.dumps(value)}" for name, value in new.items())

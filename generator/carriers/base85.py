@@ -11,7 +11,7 @@ from generator.errors import InputError
 
 # The whole file, as templates/base85.py.j2 writes it; what a match leaves open is compared with a fresh rendering.
 _LAYOUT = re.compile(
-    rb"(?:# (?P<header>[^\n]*)\n)?"
+    rb"(?:# (?P<header>[ -~]*)\n)?"
     rb"import [^\n]*\n"
     rb'(?P<code_name>\w+)=b"(?P<code>[^"\n]*)"\n'
     rb'(?:(?P<payload_name>\w+)=open\(__file__,"rb"\)\.read\(\)\n)?'

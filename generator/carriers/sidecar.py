@@ -17,7 +17,7 @@ from generator.carriers.base85 import render_text, text_parts
 from generator.errors import InputError
 
 _LAYOUT = re.compile(
-    rb"(?:# (?P<header>[^\n]*)\n)?"
+    rb"(?:# (?P<header>[ -~]*)\n)?"
     rb"import [^\n]*\n"
     rb'(?P<code_name>\w+)=b"(?P<code>[^"\n]*)"\n'
     rb"(?P<payload_name>\w+)=open\(os\.path\.join\(os\.path\.dirname\(os\.path\.realpath\(__file__\)\),(?P<name>[^\n]*)\),"
