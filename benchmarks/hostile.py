@@ -6,8 +6,8 @@ For every carrier and codec a small artifact is built. Each mutant of it is read
 is taken apart once for the three), and run as a user would run it (by runpy, as __main__), in a forked process with 10 seconds
 and an own measure of peak memory. Allowed are one sentence (InputError from golfpack, SystemExit from the artifact), a refusal
 by Python itself (a SyntaxError, a zip archive that is none, the name of a file that is missing) and, when it is run, the very
-weights that were packed. Forged payloads, whose checksum was made to match, are only read: the artifact trusts its checksum. Other weights are then the forger's
-right; anything but weights or a sentence is not.
+weights that were packed. Forged payloads, whose checksum was made to match, are only read: the artifact trusts its checksum.
+Other weights are then the forger's right; anything but weights or a sentence is not.
 """
 
 from __future__ import annotations
@@ -114,7 +114,8 @@ def run_file(path: Path, digest: str) -> str:
     except SystemExit as error:
         return "one sentence" if isinstance(error.code, str) and "\n" not in error.code else "ends without a word"
     except FileNotFoundError as error:
-        return "refused by Python" if not Path(str(error.filename)).exists() else f"traceback {error}"
+        missing = isinstance(error.filename, str) and not Path(error.filename).exists()
+        return "refused by Python" if missing else f"traceback {error}"
     except BaseException as error:  # whatever it is, it is counted
         traceback, own = error.__traceback__, False
         while traceback is not None:

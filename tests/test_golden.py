@@ -159,7 +159,7 @@ def test_dequantized_bytes(name: str) -> None:
 
 @pytest.mark.parametrize("name", CARRIERS)
 def test_artifacts_of_the_past(name: str, tmp_path: Path) -> None:
-    """They read, load and are written as they were. Where a bootstrap is meant to change, its entry is taken out and made anew."""
+    """They read, load and are written as they were. An entry whose bootstrap is meant to change is made anew."""
     for file, text in stored("carriers")[name].items():
         (tmp_path / file).write_bytes(base64.b85decode(text))
     path = tmp_path / "train_gpt.py"

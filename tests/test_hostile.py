@@ -1,4 +1,4 @@
-"""A slice of the sweep in benchmarks/hostile.py: damaged artifacts and forged payloads end with one sentence, or load as packed."""
+"""A slice of the sweep in benchmarks/hostile.py: what is damaged or forged ends with one sentence, or loads as packed."""
 
 from __future__ import annotations
 
