@@ -98,11 +98,11 @@ def _select(loaded: Any, key: str | None, path: str | Path) -> Mapping[str, Any]
 
 def _descend(loaded: Any, key: str, path: str | Path) -> Any:
     """The value at a dotted path; of the ways to read its dots, the first that leads anywhere, long keys first."""
-    pending = [(loaded, "", key)]
+    pending: list[tuple[Any, str, str | None]] = [(loaded, "", key)]
     deepest: tuple[Any, str, str] | None = None
     while pending:
         value, above, rest = pending.pop()
-        if not rest:
+        if rest is None:
             return value
         if deepest is None or len(above) > len(deepest[1]):
             deepest = value, above, rest
@@ -111,7 +111,7 @@ def _descend(loaded: Any, key: str, path: str | Path) -> Any:
             by_text = {shown_key(name): name for name in value}
             ends = [n for n, char in enumerate(rest) if char == "."] + [len(rest)]
             pending += [
-                (value[by_text[rest[:end]]], f"{above}.{rest[:end]}".lstrip("."), rest[end + 1 :])
+                (value[by_text[rest[:end]]], f"{above}.{rest[:end]}".lstrip("."), rest[end + 1 :] if end < len(rest) else None)
                 for end in ends
                 if rest[:end] in by_text
             ]

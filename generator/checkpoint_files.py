@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -63,7 +64,9 @@ def _read_torch(path: Path) -> Any:
         raise InputError(
             f"checkpoint {path} is not a readable torch file: it is truncated, the zip directory at its end is missing"
         )
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():  # of odd pickles: what can't be loaded is an error, and the rest is none
+        warnings.simplefilter("ignore")
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _read_npz(path: Path) -> dict[str, Any]:

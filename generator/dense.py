@@ -54,8 +54,9 @@ class DenseTensors:
                 value = value.detach().as_subclass(Tensor)
                 self._check_size(what, tuple(value.shape), value.dtype.itemsize)
                 self._count(what, value.numel() * value.dtype.itemsize, _tensor_memory(value))
-                result: Tensor = value.cpu().resolve_conj().resolve_neg().contiguous()
-                return result
+                result: Tensor = value.cpu().resolve_conj().resolve_neg()
+                # Not contiguous(), which leaves a single element the stride that it had among others.
+                return result.clone(memory_format=torch.contiguous_format) if not _in_order(result) else result
         except InputError:
             raise
         except Exception as error:  # whatever a subclass or a foreign device raises where it has no data to give
@@ -94,6 +95,11 @@ class DenseTensors:
                 f"{what} takes {logical:,} bytes, but is a view of {size:,}; views that repeat memory may take "
                 f"{REPEATED_LIMIT:,} bytes together, so save a copy (tensor.clone()) if it is meant to be that large"
             )
+
+
+def _in_order(tensor: Tensor) -> bool:
+    """Whether the elements lie in C order, with the strides that say so."""
+    return tensor.stride() == torch.empty(tensor.shape, device="meta").stride()
 
 
 def _plain_array(what: str, value: Any) -> np.ndarray[Any, Any]:

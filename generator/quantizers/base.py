@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
@@ -74,12 +75,14 @@ def integers(name: str, values: Tensor) -> Array:
     """Whole numbers as a little-endian array of the narrowest signed dtype that holds them all.
 
     Raises:
-        InputError: they don't fit 32 bits, or are no numbers; the message names the tensor.
+        InputError: they don't fit 32 bits, or are not numbers; the message names the tensor.
     """
     largest = float(values.abs().max()) if values.numel() else 0.0
-    if not largest <= 2**31 - 1:
+    if math.isnan(largest):
+        raise InputError(f"tensor {name!r} can't be quantized with these options: its symbols are not numbers")
+    if largest > 2**31 - 1:
         raise InputError(
-            f"tensor {name!r} has symbols of up to {largest:.3g}, which don't fit 32 bits; use other steps, or fp32"
+            f"tensor {name!r} has symbols of up to {largest:.3g}, which don't fit 32 bits; use larger steps, or fp32"
         )
     dtype = torch.int8 if largest <= 127 else torch.int16 if largest <= 32767 else torch.int32
     array = values.to(dtype).cpu().numpy()

@@ -38,7 +38,7 @@ class GridOptions(Quantizer):
     scale: Literal["absmax", "sdclip", "mse"] = "absmax"
     per: Literal["tensor", "row", "group"] = "row"
     group: int = Field(128, ge=1)
-    k: float = Field(12.85, gt=0, allow_inf_nan=False)
+    k: float = Field(12.85, gt=0, le=1e6)
     clip: bool | None = None
 
     @property

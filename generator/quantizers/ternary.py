@@ -10,7 +10,7 @@ from torch import Tensor
 
 from generator.errors import InputError
 from generator.quantizers.base import Quantized, Quantizer, dtype_name, finite_float32, integers, shifted
-from generator.quantizers.feedback import ordered_inverse_factor, round_columns
+from generator.quantizers.feedback import MOST_DAMPING, ordered_inverse_factor, round_columns
 from generator.quantizers.matrices import join, matched, split
 from generator.quantizers.scales import as_float16, divide, grouped, lift, lowered, spread, stored_scales
 from generator.statistics import TensorStatistics
@@ -29,7 +29,7 @@ class _OneBit(Quantizer):
     per: Literal["tensor", "row", "group"] = "group"
     group: int = Field(128, ge=1)
     feedback: bool = True
-    damping: float = Field(0.01, gt=0, allow_inf_nan=False)
+    damping: float = Field(0.01, gt=0, le=MOST_DAMPING)
     binary: ClassVar[bool]
 
     def quantize(
