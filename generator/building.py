@@ -11,6 +11,7 @@ from torch import Tensor
 
 from generator.artifact import read_artifact
 from generator.carriers import Written
+from generator.checking import RunCheck, check_written
 from generator.checkpoint import Checkpoint, from_state_dict, load_checkpoint
 from generator.emit import Options, emit
 from generator.encode import as_recipe, encode_checkpoint
@@ -51,6 +52,7 @@ def build(
     carrier: str = "base85",
     budget: int | None = BUDGET,
     header: bool = True,
+    check: RunCheck | None = None,
     **packing: Any,
 ) -> Inspection:
     """Pack a script and its weights into one self-extracting file.
@@ -66,6 +68,7 @@ def build(
         carrier: name in `generator.carriers.REGISTRY`, or "auto" for the smallest.
         budget: bytes that the file may have; None for no limit.
         header: whether the file begins with a comment that says what it is.
+        check: run the script and the packed file before it is put in place, and compare what they do; see `generator.check`.
         packing: what is carried besides, and how the code is shrunk; see `packing_options`.
 
     Returns:
@@ -74,6 +77,7 @@ def build(
     Raises:
         InputError: the script, the checkpoint or the recipe is unusable, or the output can't be written.
         BudgetError: the file would exceed the budget; nothing is written.
+        CheckError: the packed file does something else than the script; nothing is written.
     """
     inputs = _files(script, weights, recipe, stats, *packing.get("include", ()))
     check_output(output, inputs)
@@ -83,7 +87,7 @@ def build(
     checkpoint = _checkpoint(weights, key)
     statistics = as_statistics(stats)
     payload = encode_checkpoint(checkpoint, as_recipe(recipe, statistics), statistics)
-    return _finish_emitted(parsed, payload, options, place, budget)
+    return _finish_emitted(parsed, payload, options, place, budget, check)
 
 
 def wrap(
@@ -93,6 +97,7 @@ def wrap(
     carrier: str = "base85",
     budget: int | None = BUDGET,
     header: bool = True,
+    check: RunCheck | None = None,
     **packing: Any,
 ) -> Inspection:
     """Pack a script that carries no weights; arguments, result and errors as for `build`."""
@@ -101,7 +106,7 @@ def wrap(
     parsed = read_script(script)
     options = packing_options(parsed, carrier=carrier, header=header, **packing)
     place = check_output(output, [*inputs, *options.bundle.paths])
-    return _finish_emitted(parsed, None, options, place, budget)
+    return _finish_emitted(parsed, None, options, place, budget, check)
 
 
 def packing_options(
@@ -249,18 +254,27 @@ def _files(*inputs: object) -> list[Path]:
     return [Path(one) for one in inputs if isinstance(one, str | Path)]
 
 
-def _finish_emitted(script: Script, payload: bytes | None, options: Options, output: Path, budget: int | None) -> Inspection:
+def _finish_emitted(
+    script: Script, payload: bytes | None, options: Options, output: Path, budget: int | None, check: RunCheck | None = None
+) -> Inspection:
     emitted = emit(script, payload, options, output.stem)
-    return replace(_finish(emitted.written, output, budget), notes=emitted.notes)
+    notes = list(emitted.notes)
+
+    def compare() -> None:
+        if check is not None:
+            notes.extend(check_written(script.path, emitted.written, output.name, payload, check).sentences())
+
+    return replace(_finish(emitted.written, output, budget, compare), notes=notes)
 
 
-def _finish(written: Written, output: Path, budget: int | None) -> Inspection:
-    """Read back what is about to be written, hold it against the budget, rehearse it, and put it in place."""
+def _finish(written: Written, output: Path, budget: int | None, check: Callable[[], None] = lambda: None) -> Inspection:
+    """Read back what is about to be written, hold it against the budget, check and rehearse it, and put it in place."""
     artifact = read_artifact(output, written)
     inspection = inspect_artifact(artifact)
     if budget is not None and written.size > budget:
         raise BudgetError(
             f"{output} would have {written.size:,} bytes, {written.size - budget:,} over the budget of {budget:,}", inspection
         )
+    check()
     place_artifact(output, written, lambda main: rehearse(artifact, main) if artifact.code else None)
     return inspection

@@ -23,6 +23,8 @@ from generator.cli_options import (
     BudgetOption,
     BundleOption,
     CarrierOption,
+    CheckArguments,
+    CheckOption,
     CheckpointArgument,
     CoderOption,
     ExtraOption,
@@ -37,8 +39,10 @@ from generator.cli_options import (
     ScriptArgument,
     SkipOption,
     StatsOption,
+    TimeoutOption,
     WeightsOption,
     packing,
+    run_check,
 )
 from generator.errors import GolfpackError
 from generator.measurement_tables import print_analysis, print_bench
@@ -107,6 +111,9 @@ def build(
     step: ExtraOption = None,
     keep_name: KeepOption = None,
     broadcast: BroadcastOption = None,
+    check: CheckOption = False,
+    arguments: CheckArguments = None,
+    timeout: TimeoutOption = TIMEOUT,
     as_json: JsonOption = False,
 ) -> None:
     """Pack SCRIPT and its weights into one self-extracting file."""
@@ -119,6 +126,7 @@ def build(
             stats=stats,
             key=key,
             broadcast=broadcast,
+            check=run_check(check, arguments, timeout),
             **packing(carrier, allow, budget, header, coder, include, bundle, skip_step, step, keep_name),
         )
     _show(inspection, budget, as_json)
@@ -138,6 +146,9 @@ def wrap(
     skip_step: SkipOption = None,
     step: ExtraOption = None,
     keep_name: KeepOption = None,
+    check: CheckOption = False,
+    arguments: CheckArguments = None,
+    timeout: TimeoutOption = TIMEOUT,
     as_json: JsonOption = False,
 ) -> None:
     """Pack SCRIPT alone, without weights."""
@@ -145,6 +156,7 @@ def wrap(
         inspection = generator.wrap(
             script,
             output,
+            check=run_check(check, arguments, timeout),
             **packing(carrier, allow, budget, header, coder, include, bundle, skip_step, step, keep_name),
         )
     _show(inspection, budget, as_json)

@@ -740,7 +740,8 @@ _add(
         def __init__(self, text, kind): self.kind = kind
     class Triple(tuple):
         def __new__(cls, first, second, third): return super().__new__(cls, (first, second, third))
-    print(Length(2, unit="km").unit, Length(3), Named("a", kind="b").kind, Named(kind="k", text="t"), Triple(third=3, first=1, second=2))
+    print(Length(2, unit="km").unit, Length(3), Named("a", kind="b").kind, Named(kind="k", text="t"))
+    print(Triple(third=3, first=1, second=2))
     """,
 )
 _add(
@@ -912,7 +913,8 @@ _add(
         def __hidden(self, times=1): return self.__secret * times
         def show(self): return self.__hidden(times=2)
     vault = Vault(3)
-    print(vault.show(), vault._Vault__secret, Vault._Vault__count, sorted(vars(vault)), [n for n in dir(Vault) if "hidden" in n])
+    print(vault.show(), vault._Vault__secret, Vault._Vault__count, sorted(vars(vault)))
+    print([n for n in dir(Vault) if "hidden" in n])
     """,
 )
 _add(
@@ -1730,7 +1732,8 @@ _add(
         title: str
         year: int
     Mode = Literal["train", "eval"]
-    def pick(mode: Mode, movie: Optional[Movie] = None) -> Union[int, str]: return cast(Movie, movie or {"title": mode})["title"]
+    def pick(mode: Mode, movie: Optional[Movie] = None) -> Union[int, str]:
+        return cast(Movie, movie or {"title": mode})["title"]
     print(pick("train"), pick("eval", movie=Movie(title="m")), UserId(3), sorted(Movie.__annotations__), UserId.__name__)
     """,
 )
@@ -1804,7 +1807,8 @@ _add(
             def __lt__(self, other): return self.rank < other.rank
             def __eq__(self, other): return self.rank == other.rank
     cell = Cell()
-    print(cell.set_alive(), cell.alive, cell.expensive, cell.expensive, sorted(vars(cell)), Cell.Ordered(1) <= Cell.Ordered(rank=2))
+    print(cell.set_alive(), cell.alive, cell.expensive, cell.expensive, sorted(vars(cell)))
+    print(Cell.Ordered(1) <= Cell.Ordered(rank=2))
     """,
 )
 _add(

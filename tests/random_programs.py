@@ -1,8 +1,8 @@
 """Programs made at random: valid, terminating, and full of names that play several roles.
 
-They end by construction: a function calls only functions of a lower level, loops run over three items at most, and every
-expression holds at most one variable, so that values grow no faster than the program runs. They print plain values and the
-types of exceptions.
+They end by construction: a function calls only functions of a lower level, loops run over three items at most, and
+every expression holds at most one variable, so that values grow no faster than the program runs. They print plain values
+and the types of exceptions.
 """
 
 from __future__ import annotations

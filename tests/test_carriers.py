@@ -180,6 +180,9 @@ def test_a_sidecar_must_be_there(tmp_path: Path, script: Path, state_dict: dict[
     beside.unlink()
     with pytest.raises(InputError, match=r"train_gpt\.[0-9a-f]{16}\.bin does not exist"):
         generator.inspect(path)
+    completed = subprocess.run([sys.executable, str(path)], capture_output=True, text=True)
+    sentence = f"[Errno 2] No such file or directory: '{beside}'\n"
+    assert (completed.returncode, completed.stdout, completed.stderr) == (1, "", sentence)
 
 
 def test_a_sidecar_elsewhere_is_refused(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ _LAYOUT = re.compile(
     rb"(?:# (?P<header>[ -~]*)\n)?"
     rb"import [^\n]*\n"
     rb'(?P<code_name>\w+)=b"(?P<code>[^"\n]*)"\n'
-    rb"(?P<payload_name>\w+)=open\(os\.path\.join\(os\.path\.dirname\(os\.path\.realpath\(__file__\)\),(?P<name>[^\n]*)\),"
-    rb'"rb"\)\.read\(\)\n'
+    rb"try:(?P<payload_name>\w+)=open\(os\.path\.join\(os\.path\.dirname\(os\.path\.realpath\(__file__\)\),(?P<name>[^\n]*)\),"
+    rb'"rb"\)\.read\(\)\nexcept OSError as c:raise SystemExit\(c\)\n'
     rb"(?P<run>if zlib\.crc32\(\w+\)!=(?P<crc>[0-9]{1,10}) [^#]*?\n)"
 )
 _NAME = re.compile(r"(?P<stem>.*)\.(?P<digest>[0-9a-f]{16})\.bin", re.DOTALL)
