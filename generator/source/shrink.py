@@ -236,7 +236,7 @@ def _strip(tree: ast.Module, options: Shrinking, renames: bool) -> ast.Module:
         tree = RemoveExplicitReturnNone()(tree)
     if options.does("imports"):
         tree = CombineImports()(tree)
-    if options.does("positional") and renames and not names & READS_ANNOTATIONS:
+    if options.does("positional") and renames:
         pass_by_position(tree)
     return tree
 
