@@ -5,9 +5,9 @@
 For every carrier and codec a small artifact is built. Each mutant of it is read by `verify`, `unpack` and `inspect` (the file
 is taken apart once for the three), and run as a user would run it (by runpy, as __main__), in a forked process with 10 seconds
 and an own measure of peak memory. Allowed are one sentence (InputError from golfpack, SystemExit from the artifact), a refusal
-by Python itself (a SyntaxError, a zip archive that is none, the name of a file that is missing) and, when it is run, the very
-weights that were packed. Forged payloads, whose checksum was made to match, are only read: the artifact trusts its checksum.
-Other weights are then the forger's right; anything but weights or a sentence is not.
+by Python itself (a SyntaxError, a zip archive that is none) and, when it is run, the very weights that were packed. Forged
+payloads, whose checksum was made to match, are only read: the artifact trusts its checksum. Other weights are then the forger's
+right; anything but weights or a sentence is not.
 """
 
 from __future__ import annotations
@@ -112,10 +112,8 @@ def run_file(path: Path, digest: str) -> str:
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
             runpy.run_path(str(path), run_name="__main__")
     except SystemExit as error:
-        return "one sentence" if isinstance(error.code, str) and "\n" not in error.code else "ends without a word"
-    except FileNotFoundError as error:
-        missing = isinstance(error.filename, str) and not Path(error.filename).exists()
-        return "refused by Python" if missing else f"traceback {error}"
+        sentence = "" if error.code is None or isinstance(error.code, int) else str(error.code)
+        return "one sentence" if sentence and "\n" not in sentence else "ends without a word"
     except BaseException as error:  # whatever it is, it is counted
         traceback, own = error.__traceback__, False
         while traceback is not None:
