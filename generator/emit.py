@@ -13,12 +13,14 @@ from generator import carriers
 from generator.carriers import AUTO, Parts, Written
 from generator.errors import InputError
 from generator.payload import read_manifest
-from generator.source.bundle import Bundle, add_bundle
+from generator.source.bundle import Bundle, add_bundle, read_whole
 from generator.source.compress import AUTOMATIC, CODERS, compress_code, compress_lzma
+from generator.source.effects import Effect
 from generator.source.loader import render_loader
+from generator.source.reflection import Program
 from generator.source.script import IMPORT_LINE, Script, identifiers, parse, replace_imports
 from generator.source.selfreading import reads_own_text, wants_source
-from generator.source.shrink import Shrinking, Variant, find_blockers, minify, shrink
+from generator.source.shrink import Shrinking, Variant, minify, shrink, shrinking_notes
 from generator.version import __version__
 
 _PAYLOAD = "golfpack_payload"  # stands for the payload's name until it is known which names are free
@@ -93,7 +95,7 @@ def emit(script: Script, payload: bytes | None, options: Options | None = None, 
         raise InputError(f"script {script.path} never loads its weights; add `{IMPORT_LINE}`, or use golfpack wrap")
     if payload is None and script.loads_weights:
         raise InputError(f"script {script.path} loads weights; pack it with golfpack build --weights CHECKPOINT")
-    notes = [f"{blocker}, so no name in the script is shortened" for blocker in find_blockers(script.tree, options.shrinking)]
+    notes = shrinking_notes(script.tree, options.shrinking, read_whole(script.tree, options.bundle))
     own_text = reads_own_text(script.tree)
     if own_text:
         notes.append(f"line {own_text}: the script reads its own file, and will find the packed file there, not its source")
@@ -135,7 +137,7 @@ def _emit(script: Script, payload: bytes | None, options: Options, name: str, st
         coder,
         wants_source(script.tree),
     )
-    return Emitted(carrier.write(parts, stem), name, coder, rendered.variant, list(notes))
+    return Emitted(carrier.write(parts, stem), name, coder, rendered.variant, [*notes, *rendered.notes])
 
 
 def _coders(options: Options) -> tuple[str, ...]:
@@ -158,6 +160,7 @@ class Rendered:
     text: str
     names: tuple[str, str, str]
     variant: str
+    notes: tuple[str, ...] = ()
 
 
 def render_code(
@@ -168,7 +171,8 @@ def render_code(
 ) -> Rendered:
     """The smallest minified code, with the loader inlined where the script loads weights."""
     options = options or Options()
-    tree = add_bundle(copy.deepcopy(script.tree), options.bundle, options.shrinking)
+    program = read_whole(script.tree, options.bundle)
+    tree = add_bundle(copy.deepcopy(script.tree), options.bundle, options.shrinking, program)
     source = source or ("read_span", (0, len(payload or b"")))
     # Placeholders for the payload's sizes: code for payloads that differ in size alone, as a search makes, is minified once.
     numbers = {f"golfpack_number_{index}_": number for index, number in enumerate(source[1])}
@@ -181,23 +185,27 @@ def render_code(
             (source[0], [*numbers]),
             makes_process_group(script.tree) if options.broadcast is None else options.broadcast,
         )
-        if find_blockers(tree, options.shrinking):
+        if program.keeps(Effect.EVERYTHING):
             loader = _shrink_alone(loader)
         tree = replace_imports(tree, loader)
     candidates = []
-    for variant, names in _minified(pickle.dumps(tree), options.shrinking):
+    variants, notes = _minified(pickle.dumps(tree), options.shrinking, program)
+    for variant, names in variants:
         text = variant.text.replace(_PAYLOAD, names[0])
         for placeholder, number in numbers.items():
             text = text.replace(placeholder, str(number))
-        candidates.append(Rendered(text, names, variant.name))
+        candidates.append(Rendered(text, names, variant.name, notes))
     return min(candidates, key=lambda candidate: len(compress_lzma(candidate.text.encode(), quick=True)))
 
 
 @lru_cache(maxsize=8)
-def _minified(pickled: bytes, shrinking: Shrinking) -> list[tuple[Variant, tuple[str, str, str]]]:
-    """The variants of a pickled syntax tree, each with three names that it leaves free."""
-    variants = shrink(pickle.loads(pickled), shrinking).variants
-    return [(variant, _free_names(parse(variant.text.encode(), "minified code"))) for variant in variants]
+def _minified(
+    pickled: bytes, shrinking: Shrinking, program: Program
+) -> tuple[list[tuple[Variant, tuple[str, str, str]]], tuple[str, ...]]:
+    """The variants of a pickled syntax tree, each with three names that it leaves free; and what shrinking left out."""
+    shrunk = shrink(pickle.loads(pickled), shrinking, program=program)
+    free = [_free_names(parse(variant.text.encode(), "minified code")) for variant in shrunk.variants]
+    return list(zip(shrunk.variants, free, strict=True)), tuple(shrunk.notes)
 
 
 def makes_process_group(tree: ast.Module) -> bool:
