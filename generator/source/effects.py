@@ -72,7 +72,7 @@ MODULES: dict[str, frozenset[Effect]] = {
     "pickle": frozenset({_E.DEFINITIONS}),
     "profile": frozenset({_E.GLOBALS}),
     "pydoc": frozenset({_E.DOCSTRINGS}),
-    "pytest": frozenset({_E.GLOBALS, _E.SIGNATURES}),
+    "pytest": frozenset({_E.GLOBALS}),
     "shelve": frozenset({_E.DEFINITIONS}),
     "timeit": frozenset({_E.GLOBALS}),
     "traceback": frozenset({_E.DEFINITIONS}),
@@ -119,9 +119,7 @@ HARMLESS_INSPECT = frozenset(
         "isroutine",
     }
 )
-ANYTHING = frozenset(
-    {Effect.EVERYTHING, Effect.DEFINITIONS, Effect.SIGNATURES, Effect.ANNOTATIONS, Effect.DOCSTRINGS, Effect.BUILTINS}
-)
+ANYTHING = frozenset({Effect.EVERYTHING, Effect.ANNOTATIONS, Effect.DOCSTRINGS})
 # What a module may read of functions and classes that it is given, where it is not known what it does with them.
 GIVEN = frozenset({Effect.DEFINITIONS, Effect.ANNOTATIONS, Effect.DOCSTRINGS})
 # Modules beside the standard library's that call what they are given, and read nothing else of it.

@@ -38,7 +38,9 @@ def kept_names(tree: ast.Module, program: Program, asked: frozenset[str] = froze
     names = frozenset(node.name for node in definitions)
     # What also occurs as a string may be looked up by it: a registry, a functional namedtuple, a pickle.
     spelled = program.strings
-    shown = names if program.keeps(Effect.DEFINITIONS) else _shown(definitions, imported_names(tree)) | (names & spelled)
+    if program.keeps(Effect.DEFINITIONS):
+        return Kept(names | asked, spelled)
+    shown = _shown(definitions, imported_names(tree)) | (names & (spelled | program.shown))
     return Kept(shown | asked, spelled)
 
 

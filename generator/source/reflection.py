@@ -55,12 +55,14 @@ class Program:
     Attributes:
         findings: in order of file and line.
         strings: words in strings that look like names.
+        shown: variables that are printed as they are, or serve as a type of argparse.
         keywords: names that calls pass by keyword.
         words: identifiers.
     """
 
     findings: tuple[Finding, ...]
     strings: frozenset[str]
+    shown: frozenset[str]
     keywords: frozenset[str]
     words: frozenset[str]
 
@@ -96,6 +98,7 @@ def read_program(script: ast.Module, modules: Mapping[str, ast.Module] | None = 
     return Program(
         tuple(sorted({finding for reader in readers for finding in reader.findings}, key=_place)),
         frozenset().union(*(reader.strings for reader in readers)),
+        frozenset().union(*(reader.shown for reader in readers)),
         frozenset().union(*(reader.keywords for reader in readers)),
         frozenset().union(*(reader.words for reader in readers)),
     )
@@ -117,6 +120,7 @@ class _Reader:
         self.where = where
         self.findings: set[Finding] = set()
         self.strings: set[str] = set()
+        self.shown: set[str] = set()
         self.keywords: set[str] = set()
         self.words: set[str] = set()
         self.kept_scopes: list[ast.AST] = []
@@ -166,6 +170,8 @@ class _Reader:
             self._import(node)
         elif isinstance(node, ast.Call):
             self._call(node, parent)
+        elif isinstance(node, ast.FormattedValue) and isinstance(node.value, ast.Name):
+            self.shown.add(node.value.id)
         if isinstance(node, ast.arg | ast.AnnAssign) and node.annotation is not None:
             self._annotation(node.annotation)
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.returns is not None:
@@ -217,10 +223,10 @@ class _Reader:
         if name in {"print", "str", "repr", "format"}:
             for argument in node.args:
                 if isinstance(argument, ast.Name):
-                    self.strings.add(argument.id)  # a class that is printed shows its name
+                    self.shown.add(argument.id)  # a class shows its name
         for keyword in node.keywords:
             if keyword.arg == "type" and isinstance(keyword.value, ast.Name):
-                self.strings.add(keyword.value.id)  # argparse names it in messages
+                self.shown.add(keyword.value.id)  # argparse names it in messages
 
     def _string(self, node: ast.Constant, parent: ast.AST) -> None:
         text = str(node.value)
