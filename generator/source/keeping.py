@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 import sys
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from generator.source.effects import Effect
 from generator.source.foreign_calls import imported_names, root_name
 from generator.source.reflection import Program
 
+_MANGLED = re.compile(r"_\w*__\w")
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 # Bases whose instances do not show the name of their class, but for an address.
@@ -37,7 +39,7 @@ def kept_names(tree: ast.Module, program: Program, asked: frozenset[str] = froze
     definitions = [node for node in ast.walk(tree) if isinstance(node, Definition)]
     names = frozenset(node.name for node in definitions)
     # What also occurs as a string may be looked up by it: a registry, a functional namedtuple, a pickle.
-    spelled = program.strings
+    spelled = program.strings | _mangled_names(tree)
     if program.keeps(Effect.DEFINITIONS):
         return Kept(names | asked, spelled)
     shown = _shown(definitions, imported_names(tree)) | (names & (spelled | program.shown))
@@ -86,6 +88,11 @@ def _has_private_names(node: ast.ClassDef) -> bool:
             if isinstance(name, str) and is_private(name):
                 return True
     return False
+
+
+def _mangled_names(tree: ast.Module) -> frozenset[str]:
+    """Variables called `_Class__x`, which `__x` in a class may stand for."""
+    return frozenset(node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and _MANGLED.match(node.id))
 
 
 def is_private(name: str) -> bool:

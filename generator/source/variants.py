@@ -112,6 +112,6 @@ def print_named(module: ast.Module, options: Shrinking, program: Program, permis
         try:
             text: str = unparse(module, prefer_single_line=True)
         except UnstableMinification as error:
-            raise SyntaxError(str(error.exception)) from error  # type: ignore[attr-defined]
+            raise SyntaxError(getattr(error.exception, "msg", str(error.exception))) from error  # type: ignore[attr-defined]
         compile(text, "minified code", "exec", dont_inherit=True)
     return text
