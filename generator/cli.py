@@ -34,6 +34,7 @@ from generator.cli_options import (
     KeyOption,
     OutputOption,
     RecipeOption,
+    SafeOption,
     ScriptArgument,
     SkipOption,
     StatsOption,
@@ -84,6 +85,7 @@ def build(
     coder: CoderOption = DEFAULT_CODER,
     include: IncludeOption = None,
     bundle: BundleOption = True,
+    safe: SafeOption = False,
     skip_step: SkipOption = None,
     step: ExtraOption = None,
     keep_name: KeepOption = None,
@@ -100,7 +102,7 @@ def build(
             stats=stats,
             key=key,
             broadcast=broadcast,
-            **packing(carrier, allow, budget, header, coder, include, bundle, skip_step, step, keep_name),
+            **packing(carrier, allow, budget, header, coder, include, bundle, safe, skip_step, step, keep_name),
         )
     _show(inspection, budget, as_json)
 
@@ -116,6 +118,7 @@ def wrap(
     coder: CoderOption = DEFAULT_CODER,
     include: IncludeOption = None,
     bundle: BundleOption = True,
+    safe: SafeOption = False,
     skip_step: SkipOption = None,
     step: ExtraOption = None,
     keep_name: KeepOption = None,
@@ -126,7 +129,7 @@ def wrap(
         inspection = generator.wrap(
             script,
             output,
-            **packing(carrier, allow, budget, header, coder, include, bundle, skip_step, step, keep_name),
+            **packing(carrier, allow, budget, header, coder, include, bundle, safe, skip_step, step, keep_name),
         )
     _show(inspection, budget, as_json)
 

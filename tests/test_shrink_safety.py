@@ -11,6 +11,7 @@ from test_reflection import result_of
 import generator
 from generator.errors import InputError
 from generator.source.naming import Renamer
+from generator.source.options import NOTICEABLE
 from generator.source.reflection import read_program
 from generator.source.shrink import ASSUMED, Shrinking, minify, shrink, shrinking_notes
 
@@ -284,6 +285,7 @@ def test_only_what_may_be_read_stays(text: str, gone: str, stays: str) -> None:
         assert stays in variant.text
 
 
+SAFE = Shrinking(NOTICEABLE)
 SAVED = "import torch\nclass LongName(torch.nn.Linear):\n    pass\nmodel = LongName(1, 1)\n"
 
 
@@ -340,7 +342,7 @@ def test_the_safe_preset_leaves_all_but_local_names() -> None:
         "'doc'\nlong_global = 1\ndef f(value: int, amount=2):\n    'doc'\n    long_local = value\n    return long_local\n"
         "f(1, amount=3)"
     )
-    minified = minify(ast.parse(text), Shrinking.safe())
+    minified = minify(ast.parse(text), SAFE)
     assert "long_local" not in minified
     tree = ast.parse(minified)
     assert ast.get_docstring(tree) == "doc"
@@ -350,7 +352,7 @@ def test_the_safe_preset_leaves_all_but_local_names() -> None:
 def test_what_is_taken_for_granted_is_told() -> None:
     tree = ast.parse("def long_name():\n    return 1\nprint(long_name())")
     assert shrinking_notes(tree, Shrinking(), read_program(tree)) == [ASSUMED]
-    assert shrinking_notes(tree, Shrinking.safe(), read_program(tree)) == []
+    assert shrinking_notes(tree, SAFE, read_program(tree)) == []
     tree = ast.parse("long_name = 1\nprint(long_name)")
     assert shrinking_notes(tree, Shrinking(), read_program(tree)) == []
 
@@ -358,9 +360,25 @@ def test_what_is_taken_for_granted_is_told() -> None:
 def test_notes_of_steps_that_are_not_done_are_left_out() -> None:
     tree = ast.parse("def f():\n    'doc'\n    return locals(), f.__doc__, globals()")
     assert len(shrinking_notes(tree, Shrinking(), read_program(tree))) == 3
-    assert shrinking_notes(tree, Shrinking.safe(), read_program(tree)) == [
+    assert shrinking_notes(tree, SAFE, read_program(tree)) == [
         "line 3: locals() looks names up, so the names in this function stay"
     ]
+
+
+def test_the_safe_preset_from_the_command_line(golfpack, tmp_path: Path) -> None:
+    script = tmp_path / "main.py"
+    script.write_text("def long_name():\n    'doc'\n    local_name = 1\n    return local_name\nprint(long_name())")
+    sources = []
+    for options in ([], ["--safe"]):
+        result = golfpack("wrap", script, "-o", tmp_path / "out.py", *options)
+        assert result.status == 0
+        assert ("assumed:" in result.err) is (not options)
+        sources.append(generator.unpack(tmp_path / "out.py").source)
+    assert "long_name" not in sources[0]
+    assert "long_name" in sources[1]
+    assert "local_name" not in sources[1]
+    generator.wrap(script, tmp_path / "again.py", safe=True)
+    assert generator.unpack(tmp_path / "again.py").source == sources[1]
 
 
 MODULE = "kinds = {}\ndef register(kind):\n    kinds[kind.__name__] = kind.run.__annotations__\n"

@@ -44,11 +44,6 @@ class Shrinking:
         for name in sorted(self.extra - OPTIONAL.keys()):
             raise InputError(f"unknown optional shrinking step {name!r}; known: {', '.join(OPTIONAL)}")
 
-    @classmethod
-    def safe(cls, keep_names: frozenset[str] = frozenset()) -> Shrinking:
-        """Only what a program can hardly notice: local names; docstrings, annotations, global names and calls stay."""
-        return cls(NOTICEABLE, keep_names=keep_names)
-
     def does(self, step: str) -> bool:
         """Whether a step is done."""
         return step in self.extra if step in OPTIONAL else step not in self.skip
