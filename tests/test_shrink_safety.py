@@ -400,3 +400,19 @@ def test_a_carried_module_reads_what_the_script_defines(tmp_path: Path) -> None:
     assert result_of((tmp_path / "out" / "main.py").read_text(), tmp_path, True).startswith(
         "{'LongName': {'x': <class 'complex'>}}"
     )
+
+
+def test_what_large_code_does_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bound is a number of syntax nodes, so that the same input gives the same bytes on every machine."""
+    tree = ast.parse("def f():\n    local_name = 1\n    return local_name\nprint(f(), 60 * 60, [f(), f()])")
+    size = sum(1 for _ in ast.walk(tree))
+    assert len(shrink(tree).variants) > 1
+    monkeypatch.setattr("generator.source.shrink.NODES_FOR_ALL", size - 5)
+    shrunk = shrink(tree)
+    assert len(shrunk.variants) == 1
+    assert "local_name" not in shrunk.variants[0].text
+    assert shrunk.notes[0].endswith("syntax nodes, so one way of naming is tried")
+    monkeypatch.setattr("generator.source.shrink.NODES_FOR_NAMES", size - 5)
+    shrunk = shrink(tree)
+    assert "local_name" in shrunk.variants[0].text
+    assert shrunk.notes[1].endswith("syntax nodes, so no name is shortened")

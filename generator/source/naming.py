@@ -145,8 +145,8 @@ class Renamer(NameAssigner):  # type: ignore[misc]
             wanted = not self.is_available(original, scope)
         if wanted:
             binding.rename(name)
-            if original:
-                self.chosen.setdefault(original, []).append(name)
+            if original and name not in self.chosen.setdefault(original, []):
+                self.chosen[original].append(name)
         else:
             binding.disallow_rename()
 

@@ -26,8 +26,8 @@ from generator.source.variants import WAYS, Permission, permitted, print_named
 __all__ = ["OPTIONAL", "STEPS", "Shrinking", "Shrunk", "Variant", "minify", "shrink", "shrinking_notes"]
 
 ASSUMED = "assumed: functions and classes may show short names where they are printed, in tracebacks and error messages too"
-NODES_FOR_ALL = 400_000  # nodes of a tree that every way of naming is tried for
-NODES_FOR_NAMES = 1_000_000  # nodes of a tree in which names are shortened
+NODES_FOR_ALL = 100_000  # nodes of a tree that every way of naming is tried for: three times the largest published script
+NODES_FOR_NAMES = 400_000  # nodes of a tree in which names are shortened; python-minifier's time grows with their square
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ def _shrink(tree: ast.Module, options: Shrinking, variants: int, program: Progra
         found.notes.append(f"the code has {size:,} syntax nodes, so one way of naming is tried")
     if size > NODES_FOR_NAMES:
         permission = Permission(False, False, False, False, False)
+        options = replace(options, skip=options.skip | {"fold"})  # the part of it that has to know names
         found.notes.append(f"the code has {size:,} syntax nodes, so no name is shortened")
     pickled = pickle.dumps(stripped)
     problem = ""

@@ -91,6 +91,20 @@ def print_named(module: ast.Module, options: Shrinking, program: Program, permis
     Raises:
         SyntaxError: the text would not compile.
     """
+    if permission.local_names or permission.global_names or options.does("fold"):
+        _rename(module, options, program, permission, way, kept)
+    restore_parameters(module)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # invalid escapes in the user's strings are the user's affair
+        try:
+            text: str = unparse(module, prefer_single_line=True)
+        except UnstableMinification as error:
+            raise SyntaxError(getattr(error.exception, "msg", str(error.exception))) from error  # type: ignore[attr-defined]
+        compile(text, "minified code", "exec", dont_inherit=True)
+    return text
+
+
+def _rename(module: ast.Module, options: Shrinking, program: Program, permission: Permission, way: Way, kept: Kept) -> None:
     scopes = kept_scopes(module) if program.keeps(Effect.SCOPE) else []
     add_parent(module)
     add_namespace(module)
@@ -106,12 +120,3 @@ def print_named(module: ast.Module, options: Shrinking, program: Program, permis
     Renamer(way.naming, program.keywords, program.strings, program.keeps(Effect.SIGNATURES), scopes).rename(
         module, [*sorted(kept.everywhere | kept.as_globals), *sorted(preserved)]
     )
-    restore_parameters(module)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # invalid escapes in the user's strings are the user's affair
-        try:
-            text: str = unparse(module, prefer_single_line=True)
-        except UnstableMinification as error:
-            raise SyntaxError(getattr(error.exception, "msg", str(error.exception))) from error  # type: ignore[attr-defined]
-        compile(text, "minified code", "exec", dont_inherit=True)
-    return text
