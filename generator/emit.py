@@ -8,6 +8,7 @@ import pickle
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import count, product
 
 from generator import carriers
 from generator.carriers import AUTO, Parts, Written
@@ -225,6 +226,6 @@ def _free_names(tree: ast.Module) -> tuple[str, str, str]:
     """Three short names that occur nowhere in the script, upper case first since locals are shortened to those last."""
     taken = identifiers(tree)
     single = [chr(code) for code in range(ord("Z"), ord("A") - 1, -1)]
-    candidates = [*single, *(f"{first}{second}" for first in single for second in single)]
-    free = [name for name in candidates if name not in taken]
-    return free[0], free[1], free[2]
+    candidates = ("".join(letters) for length in count(1) for letters in product(single, repeat=length))
+    free = (name for name in candidates if name not in taken)
+    return next(free), next(free), next(free)
