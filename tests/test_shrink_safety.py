@@ -422,6 +422,6 @@ def test_programs_that_take_every_short_name(tmp_path: Path) -> None:
     letters = [chr(code) for code in range(ord("A"), ord("Z") + 1)]
     names = [*letters, *(first + second for first in letters for second in letters)]
     script = tmp_path / "main.py"
-    script.write_text("".join(f"{name} = 1\n" for name in names) + f"print({' + '.join(names)}, globals()['ZZ'])")
+    script.write_text("".join(f"{name} = 1\n" for name in names) + f"print(sum([{', '.join(names)}]), globals()['ZZ'])")
     generator.wrap(script, tmp_path / "out.py")
     assert result_of((tmp_path / "out.py").read_text(), tmp_path, True).startswith(f"{len(names)} 1")
