@@ -11,7 +11,7 @@ from test_source import BEHAVIOURS, output_of
 
 from generator.errors import InputError
 from generator.source.positional import pass_by_position
-from generator.source.reflection import read_program
+from generator.source.readings import read_program
 from generator.source.script import parse
 from generator.source.shrink import OPTIONAL, STEPS, Shrinking, minify, shrink
 

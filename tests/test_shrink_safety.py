@@ -6,13 +6,13 @@ import ast
 from pathlib import Path
 
 import pytest
-from test_reflection import result_of
+from test_readings import result_of
 
 import generator
 from generator.errors import InputError
 from generator.source.naming import Renamer
 from generator.source.options import NOTICEABLE
-from generator.source.reflection import read_program
+from generator.source.readings import read_program
 from generator.source.shrink import ASSUMED, Shrinking, minify, shrink, shrinking_notes
 
 PROGRAMS = {

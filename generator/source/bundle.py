@@ -15,7 +15,7 @@ from pathlib import Path
 
 from generator.errors import InputError
 from generator.source.compress import compress_lzma
-from generator.source.reflection import Program, read_program
+from generator.source.readings import Program, read_program
 from generator.source.script import READ_FILE, STUB, imports_of, parse
 from generator.source.shrink import Shrinking, minify
 from generator.templating import render

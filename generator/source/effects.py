@@ -1,6 +1,6 @@
 """What Python code can read at run time of what shrinking changes, and the words that tell of it.
 
-Each entry of these tables keeps something that shrinking would otherwise take away. tests/test_reflection.py has, for every
+Each entry of these tables keeps something that shrinking would otherwise take away. tests/test_readings.py has, for every
 one, a program whose output changes without it.
 """
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from generator.source.effects import Effect
 from generator.source.foreign_calls import imported_names, root_name
-from generator.source.reflection import Program
+from generator.source.readings import Program
 
 _MANGLED = re.compile(r"_\w*__\w")
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef

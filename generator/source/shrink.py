@@ -1,7 +1,7 @@
 """Code shrinking: strip → rename → combine, as a list of steps that can each be switched off.
 
 The steps run in the order of STEPS on one syntax tree. Where it can't be proved from the tree that a step changes nothing, it
-does not act there (`generator.source.reflection` finds out). Which of several ways of naming compresses best is not known
+does not act there (`generator.source.readings` finds out). Which of several ways of naming compresses best is not known
 beforehand, so `shrink` gives every variant, and the caller keeps the one that is smallest after compression.
 """
 
@@ -19,7 +19,7 @@ from generator.errors import InputError
 from generator.source.effects import Effect
 from generator.source.keeping import Kept, kept_names
 from generator.source.options import OPTIONAL, STEPS, Shrinking
-from generator.source.reflection import Program, read_program
+from generator.source.readings import Program, read_program
 from generator.source.stripping import strip
 from generator.source.variants import WAYS, Permission, permitted, print_named
 

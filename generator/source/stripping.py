@@ -21,7 +21,7 @@ from python_minifier.transforms.remove_pass import RemovePass
 from generator.source.effects import Effect
 from generator.source.options import Shrinking
 from generator.source.positional import pass_by_position
-from generator.source.reflection import Program
+from generator.source.readings import Program
 
 # What python-minifier notes on nodes while it works; the references up the tree make copies expensive.
 _NOTED = ("_parent", "namespace", "bindings", "global_names", "nonlocal_names")

@@ -23,7 +23,7 @@ from generator.source.keeping import Kept
 from generator.source.naming import Naming, Renamer
 from generator.source.options import Shrinking
 from generator.source.positional import restore_parameters
-from generator.source.reflection import Program, kept_scopes
+from generator.source.readings import Program, kept_scopes
 from generator.source.selfreading import want_source
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from generator.source import reflection
+from generator.source import readings
 from generator.source.effects import ANYTHING, BUILTINS, GIVEN, MODULES, WORDS, Effect
 from generator.source.shrink import shrink
 
@@ -398,9 +398,9 @@ def test_builtins(name: str, index: int, effect: Effect, tmp_path: Path, monkeyp
 
 @pytest.mark.parametrize("effect", OF_FRAMEWORKS)
 def test_unknown_frameworks(effect: Effect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert_needed(OF_FRAMEWORKS[effect], tmp_path, lambda: monkeypatch.setattr(reflection, "GIVEN", GIVEN - {effect}))
+    assert_needed(OF_FRAMEWORKS[effect], tmp_path, lambda: monkeypatch.setattr(readings, "GIVEN", GIVEN - {effect}))
 
 
 @pytest.mark.parametrize("effect", OF_INSPECT)
 def test_unknown_functions_of_inspect(effect: Effect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert_needed(OF_INSPECT[effect], tmp_path, lambda: monkeypatch.setattr(reflection, "ANYTHING", ANYTHING - {effect}))
+    assert_needed(OF_INSPECT[effect], tmp_path, lambda: monkeypatch.setattr(readings, "ANYTHING", ANYTHING - {effect}))
