@@ -10,6 +10,7 @@ from generator.analysis import Analysis, analyze
 from generator.bench import Bench, bench
 from generator.building import BUDGET, BudgetError, build, encode, fit, wrap
 from generator.calibration import calibrate, language_model_loss
+from generator.checking import Comparison, RunCheck, check
 from generator.encode import encode_state_dict
 from generator.errors import CheckError, GolfpackError, InputError
 from generator.inspection import Inspection, inspect
@@ -26,10 +27,12 @@ __all__ = [
     "Bench",
     "BudgetError",
     "CheckError",
+    "Comparison",
     "GolfpackError",
     "InputError",
     "Inspection",
     "Recipe",
+    "RunCheck",
     "Statistics",
     "Unpacked",
     "Verification",
@@ -38,6 +41,7 @@ __all__ = [
     "bench",
     "build",
     "calibrate",
+    "check",
     "decode_payload",
     "encode",
     "encode_state_dict",

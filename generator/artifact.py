@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import python_minifier
 
 from generator import carriers
-from generator.carriers import Carried, Parts, Written
+from generator.carriers import DAMAGED, Carried, Parts, Written
+from generator.carriers.header import check_header
 from generator.errors import InputError
 from generator.foreign import Foreign, read_foreign
+from generator.inputs import read_input
 from generator.payload import Manifest, read_manifest
 from generator.source.compress import decompress_code
-from generator.source.script import parse, restore_import
+from generator.source.script import free_names, parse, restore_import
 from generator.source.tokens import check_tokens
 from generator.source.unbundle import carried_files
 from runtime_stub.payload import MAGIC
 
 FILE_LIMIT = 2**28  # bytes; nothing near the cap comes close
+# What a file says that golfpack made, in its header or in its bootstrap.
+_CLAIMS = re.compile(rb"\A(?:\xef\xbb\xbf)?\s*#(?:coding:latin1)? ?golfpack [0-9]|" + re.escape(DAMAGED.encode()))
 
 
 @dataclass(frozen=True)
@@ -70,25 +75,27 @@ def read_artifact(path: str | Path, written: Written | None = None) -> Artifact:
         InputError: it is missing, too large, damaged, or of no form that can be read without running it.
     """
     path = Path(path)
-    data = read_bytes(path) if written is None else written.main
+    data = read_input(path, limit=FILE_LIMIT) if written is None else written.main
 
     def open_beside(name: str) -> bytes:
         if written is None:
-            return read_bytes(path.resolve().parent / name)
+            return read_input(path.resolve().parent / name, limit=FILE_LIMIT)
         return written.beside[name]
 
     try:
-        if data.startswith(MAGIC[:3]):
-            parts = Parts(b"", data, "", "", "", "")
-            return Artifact(path, len(data), "payload", parts, 0, len(data), (), "", "", "", "", read_manifest(data))
         for name, carrier in carriers.REGISTRY.items():
             found = carrier.read(data, open_beside)
             if found is not None:
                 return _open(path, len(data), name, found)
+        if data.startswith(MAGIC[:3]):  # which an archive without header comment begins with, too
+            parts = Parts(b"", data, "", "", "", "")
+            return Artifact(path, len(data), "payload", parts, 0, len(data), (), "", "", "", "", read_manifest(data))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except RecursionError as error:
         raise InputError(f"{path}: its code is nested too deeply to read") from error
+    if _CLAIMS.search(data):
+        raise InputError(f"{path} is an artifact that was changed or damaged: it is not what golfpack writes, byte for byte")
     return _open_foreign(path, data)
 
 
@@ -100,7 +107,11 @@ def _open(path: Path, size: int, carrier: str, carried: Carried) -> Artifact:
     except UnicodeDecodeError as error:
         raise InputError(f"the artifact's code is not UTF-8 text: {error}") from error
     check_tokens(text)
-    tree, loader = restore_import(parse(code, f"packed in {path}"), parts.payload_name)
+    tree = parse(code, f"packed in {path}")
+    _check_names(tree, parts)
+    if parts.header:
+        check_header(parts.header, parts.payload, len(parts.code))
+    tree, loader = restore_import(tree, parts.payload_name)
     if parts.payload is not None and loader is None:
         raise InputError("the payload has no loader in the code")
     return Artifact(
@@ -120,6 +131,14 @@ def _open(path: Path, size: int, carrier: str, carried: Carried) -> Artifact:
     )
 
 
+def _check_names(tree: ast.Module, parts: Parts) -> None:
+    """That the bootstrap's variables are those that the code leaves free: others could take something's place."""
+    names = free_names(tree, parts.payload_name)
+    found = (parts.payload_name or names[0], parts.code_name, parts.scratch_name or names[2])
+    if found != names:
+        raise InputError(f"its bootstrap uses the names {', '.join(found)} where golfpack uses {', '.join(names)}")
+
+
 def _open_foreign(path: Path, data: bytes) -> Artifact:
     """A self-extracting file that another tool made."""
     foreign = read_foreign(data, path)
@@ -137,20 +156,3 @@ def readable(tree: ast.Module) -> str:
         return ast.unparse(tree) + "\n"
     except ValueError:
         return python_minifier.unparse(tree) + "\n"
-
-
-def read_bytes(path: Path) -> bytes:
-    """A file's bytes.
-
-    Raises:
-        InputError: it is missing, unreadable, or larger than FILE_LIMIT.
-    """
-    try:
-        size = path.stat().st_size
-        if size > FILE_LIMIT:
-            raise InputError(f"{path} has {size:,} bytes, more than the {FILE_LIMIT:,} that golfpack reads")
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error

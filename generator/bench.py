@@ -26,6 +26,7 @@ from generator.codecs.zstd import Zstd
 from generator.encode import as_recipe
 from generator.errors import CheckError, InputError
 from generator.external import external_runs
+from generator.quantize import quantize_checkpoint
 from generator.recipe import Recipe
 from runtime_stub.registry import DECODERS
 from runtime_stub.split import Array
@@ -39,7 +40,7 @@ class Measurement:
         codec: its name and what sets it apart.
         bytes: coded size, all streams and what the decoder needs beside them.
         bits_per_weight: of the arrays' elements.
-        to_bound: bytes over the order-0 bound.
+        to_bound: bytes over the order-0 bound; None where that is 0, since every array repeats one number.
         encode_seconds, decode_seconds: processor time of one run in one thread (elapsed time for outside programs).
         peak_bytes: the most memory that Python and numpy held while decoding, the result included; None where unknown.
     """
@@ -47,7 +48,7 @@ class Measurement:
     codec: str
     bytes: int
     bits_per_weight: float
-    to_bound: float
+    to_bound: float | None
     encode_seconds: float
     decode_seconds: float
     peak_bytes: int | None
@@ -100,9 +101,8 @@ def bench(
     if external:
         for run in external_runs(arrays, progress):
             bits = 8 * run.bytes / elements
-            measurements.append(
-                Measurement(run.name, run.bytes, bits, run.bytes / bound, run.encode_seconds, run.decode_seconds, None)
-            )
+            to_bound = run.bytes / bound if bound else None
+            measurements.append(Measurement(run.name, run.bytes, bits, to_bound, run.encode_seconds, run.decode_seconds, None))
     raw = sum(array.nbytes for array in arrays.values())
     return Bench(str(weights), len(arrays), elements, raw, round(bound), sorted(measurements, key=lambda m: m.bytes))
 
@@ -112,16 +112,12 @@ def integer_arrays(
 ) -> dict[str, Array]:
     """Tensor name → its symbols, for every tensor that is integer or that the recipe quantizes to integers."""
     checkpoint = load_checkpoint(weights, key)
-    choices = as_recipe(recipe).choose(checkpoint.tensors, checkpoint.names)
+    quantized, _ = quantize_checkpoint(checkpoint, as_recipe(recipe))
     arrays = {}
     for name, tensor in checkpoint.tensors.items():
-        quantized = choices[name].quantizer.quantize(name, tensor)
-        symbols = quantized.arrays[0]
-        if (
-            tensor.numel()
-            and symbols.dtype.kind in "iu"
-            and (quantized.dequantizer != "keep" or not tensor.is_floating_point())
-        ):
+        symbols = quantized[name].arrays[0]
+        real = tensor.is_floating_point() or tensor.is_complex()
+        if tensor.numel() and symbols.dtype.kind in "iu" and (quantized[name].dequantizer != "keep" or not real):
             arrays[name] = symbols
     if not arrays:
         raise InputError(f"checkpoint {weights} holds no integers, and the recipe quantizes nothing to integers")
@@ -178,4 +174,4 @@ def _measure(name: str, codec: Codec, arrays: Sequence[Array], bound: float) -> 
         tracemalloc.stop()
         del decoded
     elements = sum(array.size for array in arrays)
-    return Measurement(name, size, 8 * size / elements, size / bound, encode, decode, peak)
+    return Measurement(name, size, 8 * size / elements, size / bound if bound else None, encode, decode, peak)

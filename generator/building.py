@@ -11,17 +11,20 @@ from torch import Tensor
 
 from generator.artifact import read_artifact
 from generator.carriers import Written
+from generator.checking import RunCheck, check_written
 from generator.checkpoint import Checkpoint, from_state_dict, load_checkpoint
 from generator.emit import Options, emit
 from generator.encode import as_recipe, encode_checkpoint
 from generator.errors import CheckError, InputError
-from generator.files import check_writable, write_artifact, write_atomically
+from generator.files import check_output, write_atomically
 from generator.fitting import Fit, Point, Trial, points_json, read_table, search_recipe
 from generator.inspection import Inspection, inspect_artifact
 from generator.marks import find_searched
+from generator.placement import place_artifact
 from generator.quantize import as_statistics
 from generator.recipe import Recipe, make_recipe
-from generator.source.bundle import collect_bundle
+from generator.rehearsal import rehearse
+from generator.source.collecting import collect_bundle
 from generator.source.options import NOTICEABLE, Shrinking
 from generator.source.script import Script, read_script
 from generator.statistics import Statistics
@@ -49,6 +52,7 @@ def build(
     carrier: str = "base85",
     budget: int | None = BUDGET,
     header: bool = True,
+    check: RunCheck | None = None,
     **packing: Any,
 ) -> Inspection:
     """Pack a script and its weights into one self-extracting file.
@@ -64,6 +68,7 @@ def build(
         carrier: name in `generator.carriers.REGISTRY`, or "auto" for the smallest.
         budget: bytes that the file may have; None for no limit.
         header: whether the file begins with a comment that says what it is.
+        check: run the script and the packed file before it is put in place, and compare what they do; see `generator.check`.
         packing: what is carried besides, and how the code is shrunk; see `packing_options`.
 
     Returns:
@@ -72,14 +77,17 @@ def build(
     Raises:
         InputError: the script, the checkpoint or the recipe is unusable, or the output can't be written.
         BudgetError: the file would exceed the budget; nothing is written.
+        CheckError: the packed file does something else than the script; nothing is written.
     """
-    check_writable(output)
+    inputs = _files(script, weights, recipe, stats, *packing.get("include", ()))
+    check_output(output, inputs)
     parsed = read_script(script)
     options = packing_options(parsed, carrier=carrier, header=header, **packing)
+    place = check_output(output, [*inputs, *options.bundle.paths])
     checkpoint = _checkpoint(weights, key)
     statistics = as_statistics(stats)
     payload = encode_checkpoint(checkpoint, as_recipe(recipe, statistics), statistics)
-    return _finish_emitted(parsed, payload, options, Path(output), budget)
+    return _finish_emitted(parsed, payload, options, place, budget, check)
 
 
 def wrap(
@@ -89,14 +97,16 @@ def wrap(
     carrier: str = "base85",
     budget: int | None = BUDGET,
     header: bool = True,
+    check: RunCheck | None = None,
     **packing: Any,
 ) -> Inspection:
     """Pack a script that carries no weights; arguments, result and errors as for `build`."""
-    check_writable(output)
+    inputs = _files(script, *packing.get("include", ()))
+    check_output(output, inputs)
     parsed = read_script(script)
-    return _finish_emitted(
-        parsed, None, packing_options(parsed, carrier=carrier, header=header, **packing), Path(output), budget
-    )
+    options = packing_options(parsed, carrier=carrier, header=header, **packing)
+    place = check_output(output, [*inputs, *options.bundle.paths])
+    return _finish_emitted(parsed, None, options, place, budget, check)
 
 
 def packing_options(
@@ -153,10 +163,10 @@ def encode(
     key: str | None = None,
 ) -> Inspection:
     """Write the payload alone, for running the unpacked script with GOLFPACK_PAYLOAD; arguments as for `build`."""
-    check_writable(output)
+    place = check_output(output, _files(weights, recipe, stats))
     statistics = as_statistics(stats)
     payload = encode_checkpoint(_checkpoint(weights, key), as_recipe(recipe, statistics), statistics)
-    return _finish(Written(payload), Path(output), None)
+    return _finish(Written(payload), place, None)
 
 
 def fit(
@@ -198,16 +208,23 @@ def fit(
         InputError: an input is unusable, or the output can't be written.
         CheckError: no value of a knob fits the budget.
     """
-    for path in (output, points):
-        if path is not None:
-            check_writable(path)
+    inputs = _files(script, weights, stats, *(recipes or ()), *packing.get("include", ()))
+    place = check_output(output, inputs)
+    study = study or StudyOptions()
+    if study.storage is None:
+        database = place.with_suffix(".study.db")
+        check_output(database, [*inputs, place])
+        study = replace(study, storage=f"sqlite:///{database}")
+        inputs = [*inputs, database]
+    if points is not None:
+        check_output(points, [*inputs, place])
     parsed = read_script(script)
     options = packing_options(parsed, carrier=carrier, header=header, **packing)
+    for path in (output, points):
+        if path is not None:
+            check_output(path, [*inputs, *options.bundle.paths])
     checkpoint = _checkpoint(weights, key)
     statistics = as_statistics(stats)
-    stem = Path(output).stem
-    study = study or StudyOptions()
-    study = study if study.storage else replace(study, storage=f"sqlite:///{Path(output).with_suffix('.study.db')}")
     fits = []
     chosen: list[Mapping[str, Any] | str | Path | None] = [*recipes] if recipes else [None]
     for recipe in chosen:
@@ -215,7 +232,7 @@ def fit(
         known: dict[str, Any] = {
             "statistics": statistics,
             "budget": budget,
-            "size": lambda payload: emit(parsed, payload, options, stem).written.size,
+            "size": lambda payload: emit(parsed, payload, options, place.stem).written.size,
         }
         if find_searched(table, source):
             if evaluate is None:
@@ -227,24 +244,39 @@ def fit(
         write_atomically(points, points_json(fits, budget).encode())
     best = min(fits, key=lambda one: one.metric) if evaluate is not None else fits[0]
     payload = encode_checkpoint(checkpoint, make_recipe(best.table, best.recipe), statistics)
-    return _finish_emitted(parsed, payload, options, Path(output), budget), fits
+    return _finish_emitted(parsed, payload, options, place, budget), fits
 
 
 def _checkpoint(weights: str | Path | Mapping[str, Any], key: str | None) -> Checkpoint:
     return from_state_dict(weights) if isinstance(weights, Mapping) else load_checkpoint(weights, key)
 
 
-def _finish_emitted(script: Script, payload: bytes | None, options: Options, output: Path, budget: int | None) -> Inspection:
+def _files(*inputs: object) -> list[Path]:
+    """Those of a command's inputs that are files."""
+    return [Path(one) for one in inputs if isinstance(one, str | Path)]
+
+
+def _finish_emitted(
+    script: Script, payload: bytes | None, options: Options, output: Path, budget: int | None, check: RunCheck | None = None
+) -> Inspection:
     emitted = emit(script, payload, options, output.stem)
-    return replace(_finish(emitted.written, output, budget), notes=emitted.notes)
+    notes = list(emitted.notes)
+
+    def compare() -> None:
+        if check is not None:
+            notes.extend(check_written(script.path, emitted.written, output.name, payload, check).sentences())
+
+    return replace(_finish(emitted.written, output, budget, compare), notes=notes)
 
 
-def _finish(written: Written, output: Path, budget: int | None) -> Inspection:
-    """Read back what is about to be written, hold it against the budget, and write it."""
-    inspection = inspect_artifact(read_artifact(output, written))
+def _finish(written: Written, output: Path, budget: int | None, check: Callable[[], None] = lambda: None) -> Inspection:
+    """Read back what is about to be written, hold it against the budget, check and rehearse it, and put it in place."""
+    artifact = read_artifact(output, written)
+    inspection = inspect_artifact(artifact)
     if budget is not None and written.size > budget:
         raise BudgetError(
             f"{output} would have {written.size:,} bytes, {written.size - budget:,} over the budget of {budget:,}", inspection
         )
-    write_artifact(output, written)
+    check()
+    place_artifact(output, written, lambda main: rehearse(artifact, main) if artifact.code else None)
     return inspection

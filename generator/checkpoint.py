@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
-import zipfile
-from collections.abc import Mapping
+import json
+import shlex
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
+from generator.checkpoint_files import read_checkpoint_file
+from generator.dense import DenseTensors
 from generator.errors import InputError
+from generator.visible import shown
+from runtime_stub.payload import MANIFEST_LIMIT
 
-SUFFIXES = ".safetensors, .pt, .pth or .npz"
+NESTING = 6  # levels of a nested checkpoint in which a state dict is looked for
 
 
 @dataclass(frozen=True)
@@ -39,34 +40,26 @@ def load_checkpoint(path: str | Path, key: str | None = None) -> Checkpoint:
 
     Args:
         path: a .safetensors, .pt, .pth (read with `weights_only=True`) or .npz file.
-        key: dotted path to the state dict inside a nested .pt file, for instance "model".
+        key: dotted path to the state dict inside a nested .pt file, for instance "model"; keys may hold dots themselves.
 
     Raises:
         InputError: the file is missing, unreadable, of another kind, or holds something that is not a tensor.
     """
-    path = Path(path)
-    if not path.exists():
-        raise InputError(f"checkpoint {path} does not exist")
-    if not path.is_file():
-        raise InputError(f"checkpoint {path} is not a file; give a {SUFFIXES} file")
-    try:
-        state_dict = _read(path)
-    except (OSError, MemoryError) as error:
-        raise InputError(f"checkpoint {path} cannot be read: {error}") from error
-    return from_state_dict(_select(state_dict, key, path), where=f"checkpoint {path}")
+    return from_state_dict(_select(read_checkpoint_file(path), key, path), where=f"checkpoint {path}")
 
 
 def from_state_dict(state_dict: Mapping[str, Any], where: str = "the state dict") -> Checkpoint:
     """A checkpoint of tensors in memory; tensors of equal dtype, shape and bytes (tied ones among them) count once.
 
     Raises:
-        InputError: a value is not a dense tensor, or a name is not a string.
+        InputError: a value is not a dense tensor that the format can hold, or a name is not a usable string.
     """
     tensors: dict[str, Tensor] = {}
     names: dict[str, list[str]] = {}
     first_names: dict[tuple[torch.dtype, torch.Size, bytes], str] = {}
+    dense = DenseTensors(where)
     for name, value in state_dict.items():
-        tensor = _dense(name, value, where)
+        tensor = dense.convert(name, value)
         identity = (tensor.dtype, tensor.shape, hashlib.sha256(tensor_bytes(tensor)).digest())
         first = first_names.setdefault(identity, name)
         if first == name:
@@ -75,6 +68,9 @@ def from_state_dict(state_dict: Mapping[str, Any], where: str = "the state dict"
         names[first].append(name)
     if not tensors:
         raise InputError(f"{where} holds no tensors")
+    named = len(json.dumps(list(names.values()), separators=(",", ":"), ensure_ascii=False).encode())
+    if named > MANIFEST_LIMIT:
+        raise InputError(f"the tensors' names in {where} take {named:,} bytes; the format holds at most {MANIFEST_LIMIT:,}")
     return Checkpoint(tensors, names)
 
 
@@ -83,84 +79,62 @@ def tensor_bytes(tensor: Tensor) -> memoryview:
     return tensor.reshape(-1).view(torch.uint8).numpy().data if tensor.numel() else memoryview(b"")
 
 
-def _read(path: Path) -> Any:
-    suffix = path.suffix.lower()
-    if suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (SafetensorError, ValueError, KeyError) as error:
-            raise InputError(f"checkpoint {path} is not a complete safetensors file: {error}") from error
-    if suffix in {".pt", ".pth"}:
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:
-            raise InputError(
-                f"checkpoint {path} is not a plain state dict: it holds pickled code or objects, which golfpack "
-                "refuses to load; save model.state_dict() alone with torch.save or safetensors"
-            ) from error
-        except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
-            raise InputError(f"checkpoint {path} is not a readable torch file: {_first_line(error)}") from error
-    if suffix == ".npz":
-        return _read_npz(path)
-    raise InputError(f"checkpoint {path} has an unknown suffix {suffix!r}; golfpack reads {SUFFIXES} files")
-
-
-def _read_npz(path: Path) -> dict[str, Tensor]:
-    tensors = {}
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            for name in archive.files:
-                array = archive[name]
-                native = array.astype(array.dtype.newbyteorder("="), order="C", copy=True)
-                try:
-                    tensors[name] = torch.from_numpy(native)
-                except TypeError as error:
-                    raise InputError(
-                        f"array {name!r} of {path} has dtype {array.dtype}, which torch has no equal of"
-                    ) from error
-    except InputError:
-        raise
-    except (ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
-        raise InputError(f"checkpoint {path} is not a readable .npz file: {_first_line(error)}") from error
-    return tensors
-
-
-def _select(loaded: Any, key: str | None, path: Path) -> Mapping[str, Any]:
+def _select(loaded: Any, key: str | None, path: str | Path) -> Mapping[str, Any]:
     """The state dict inside what a file held: the value at `key`, or the whole."""
     at = ""
-    for part in key.split(".") if key else []:
-        if not isinstance(loaded, Mapping) or part not in loaded:
-            known = ", ".join(map(str, loaded)) if isinstance(loaded, Mapping) else "none"
-            raise InputError(f"checkpoint {path} has no key {part!r}{at}; keys there: {known[:300]}")
-        loaded = loaded[part]
+    if key:
+        loaded = _descend(loaded, key, path)
         at = f" under {key!r}"
     if isinstance(loaded, Tensor):
         raise InputError(f"checkpoint {path} holds a single tensor{at}, not a state dict of named tensors")
     if not isinstance(loaded, Mapping):
         raise InputError(f"checkpoint {path} holds a {type(loaded).__name__}{at}, not a state dict of named tensors")
-    if not all(isinstance(value, Tensor) for value in loaded.values()):
-        nested = [str(name) for name, value in loaded.items() if _is_state_dict(value)]
-        if nested:
-            prefix = f"{key}." if key else ""
-            raise InputError(f"checkpoint {path} is nested; choose a state dict with --key {prefix}{nested[0]}")
+    if not _is_flat(loaded):
+        nested = next(_state_dicts(loaded, key or ""), None)
+        if nested is not None:
+            raise InputError(f"checkpoint {path} is nested; choose a state dict with --key {shlex.quote(nested)}")
     return loaded
 
 
-def _is_state_dict(value: Any) -> bool:
-    return isinstance(value, Mapping) and any(isinstance(item, Tensor) for item in value.values())
+def _descend(loaded: Any, key: str, path: str | Path) -> Any:
+    """The value at a dotted path; of the ways to read its dots, the first that leads anywhere, long keys first."""
+    pending: list[tuple[Any, str, str | None]] = [(loaded, "", key)]
+    deepest: tuple[Any, str, str] | None = None
+    while pending:
+        value, above, rest = pending.pop()
+        if rest is None:
+            return value
+        if deepest is None or len(above) > len(deepest[1]):
+            deepest = value, above, rest
+        if isinstance(value, Mapping):
+            # Keys may be numbers; they are given as text here.
+            by_text = {shown_key(name): name for name in value}
+            ends = [n for n, char in enumerate(rest) if char == "."] + [len(rest)]
+            pending += [
+                (value[by_text[rest[:end]]], f"{above}.{rest[:end]}".lstrip("."), rest[end + 1 :] if end < len(rest) else None)
+                for end in ends
+                if rest[:end] in by_text
+            ]
+    assert deepest is not None
+    value, above, rest = deepest
+    known = ", ".join(map(shown, value)) if isinstance(value, Mapping) else "none"
+    under = f" under {above!r}" if above else ""
+    raise InputError(f"checkpoint {path} has no key {rest!r}{under}; keys there: {known[:300]}")
 
 
-def _dense(name: Any, value: Any, where: str) -> Tensor:
-    if not isinstance(name, str):
-        raise InputError(f"{where} has a key {name!r} that is not a string")
-    if isinstance(value, np.ndarray | np.generic):
-        value = torch.from_numpy(np.array(value))
-    if not isinstance(value, Tensor):
-        raise InputError(f"entry {name!r} of {where} is a {type(value).__name__}, not a tensor; remove it")
-    if value.layout != torch.strided or value.is_quantized or value.device.type == "meta":
-        raise InputError(f"tensor {name!r} of {where} is not a dense tensor with data; convert it before saving")
-    return value.detach().cpu().resolve_conj().resolve_neg().contiguous()
+def shown_key(name: Any) -> str:
+    """A key as it is written in --key."""
+    return name if isinstance(name, str) else shown(name)
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+def _is_flat(value: Mapping[Any, Any]) -> bool:
+    return all(isinstance(item, Tensor) or not isinstance(item, Mapping) for item in value.values())
+
+
+def _state_dicts(value: Mapping[Any, Any], above: str, levels: int = NESTING) -> Iterator[str]:
+    """Keys of mappings within that hold tensors, the uppermost first."""
+    inner = [(f"{above}.{shown_key(name)}".lstrip("."), item) for name, item in value.items() if isinstance(item, Mapping)]
+    yield from (path for path, item in inner if any(isinstance(one, Tensor) for one in item.values()))
+    if levels:
+        for path, item in inner:
+            yield from _state_dicts(item, path, levels - 1)

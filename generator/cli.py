@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import io
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from typer.core import TyperGroup
 
 import generator
 from generator import cli_statistics
@@ -23,6 +23,8 @@ from generator.cli_options import (
     BudgetOption,
     BundleOption,
     CarrierOption,
+    CheckArguments,
+    CheckOption,
     CheckpointArgument,
     CoderOption,
     ExtraOption,
@@ -38,16 +40,37 @@ from generator.cli_options import (
     ScriptArgument,
     SkipOption,
     StatsOption,
+    TimeoutOption,
     WeightsOption,
     packing,
+    run_check,
 )
 from generator.errors import GolfpackError
 from generator.measurement_tables import print_analysis, print_bench
-from generator.tables import SHOWN_TENSORS, print_parts, print_tensors, print_verification
+from generator.tables import SHOWN_TENSORS, plain, print_json, print_parts, print_tensors, print_verification, say
 from generator.verification import TIMEOUT, TOLERANCE
+from generator.visible import visible
+
+
+class _InterruptedError(GolfpackError):
+    """Ctrl-C; the status is what shells report for it."""
+
+    exit_status = 130
+
+
+class _Commands(TyperGroup):
+    """The commands; an interruption is an error with a sentence, as any other."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise _InterruptedError("interrupted") from error
+
 
 app = typer.Typer(
     name="golfpack",
+    cls=_Commands,
     help="Pack a trained checkpoint and its script into one self-extracting train_gpt.py under a hard byte cap.",
     no_args_is_help=True,
     add_completion=False,
@@ -90,6 +113,9 @@ def build(
     step: ExtraOption = None,
     keep_name: KeepOption = None,
     broadcast: BroadcastOption = None,
+    check: CheckOption = False,
+    arguments: CheckArguments = None,
+    timeout: TimeoutOption = TIMEOUT,
     as_json: JsonOption = False,
 ) -> None:
     """Pack SCRIPT and its weights into one self-extracting file."""
@@ -102,6 +128,7 @@ def build(
             stats=stats,
             key=key,
             broadcast=broadcast,
+            check=run_check(check, arguments, timeout),
             **packing(carrier, allow, budget, header, coder, include, bundle, safe, skip_step, step, keep_name),
         )
     _show(inspection, budget, as_json)
@@ -122,6 +149,9 @@ def wrap(
     skip_step: SkipOption = None,
     step: ExtraOption = None,
     keep_name: KeepOption = None,
+    check: CheckOption = False,
+    arguments: CheckArguments = None,
+    timeout: TimeoutOption = TIMEOUT,
     as_json: JsonOption = False,
 ) -> None:
     """Pack SCRIPT alone, without weights."""
@@ -129,6 +159,7 @@ def wrap(
         inspection = generator.wrap(
             script,
             output,
+            check=run_check(check, arguments, timeout),
             **packing(carrier, allow, budget, header, coder, include, bundle, safe, skip_step, step, keep_name),
         )
     _show(inspection, budget, as_json)
@@ -158,14 +189,14 @@ def inspect(
     """List what is in FILE, byte by byte; execute nothing."""
     inspection = generator.inspect(file)
     if as_json:
-        _print_json(inspection.to_json())
+        print_json(inspection.to_json())
         return
     if inspection.header:
-        console.print(escape(inspection.header), style="dim", soft_wrap=True)
+        say(console, inspection.header, "dim")
     print_parts(console, inspection, budget)
     print_tensors(console, inspection)
     if inspection.requires:
-        console.print(f"needs at run time: {', '.join(inspection.requires)}", highlight=False)
+        say(console, f"needs at run time: {', '.join(inspection.requires)}")
 
 
 @app.command()
@@ -175,7 +206,7 @@ def unpack(
 ) -> None:
     """Extract weights.safetensors, payload.gpk, source.py, loader.py and carried files from FILE; execute nothing."""
     for path in generator.unpack(file, output).files:
-        console.print(f"{path} ({path.stat().st_size:,} bytes)", highlight=False, soft_wrap=True, markup=False)
+        say(console, f"{path} ({path.stat().st_size:,} bytes)")
 
 
 @app.command()
@@ -203,7 +234,7 @@ def verify(
             timeout=timeout,
         )
     if as_json:
-        _print_json(verification.to_json())
+        print_json(verification.to_json())
     else:
         if verification.output:
             console.print(verification.output.rstrip(), markup=False, highlight=False, soft_wrap=True)
@@ -223,10 +254,10 @@ def bench(
     """Code CKPT's integers, as the recipe quantizes them, with every codec: size, speed, memory."""
     with errors.status("coding …") as status:
         result = generator.bench(
-            checkpoint, recipe=recipe, key=key, external=external, progress=lambda name: status.update(f"{name} …")
+            checkpoint, recipe=recipe, key=key, external=external, progress=lambda name: status.update(plain(f"{name} …"))
         )
     if as_json:
-        _print_json(result.to_json())
+        print_json(result.to_json())
         return
     print_bench(console, result)
 
@@ -240,9 +271,9 @@ def analyze(
 ) -> None:
     """Where CKPT's bytes go, and which hypotheses would save some."""
     with errors.status("analyzing …") as status:
-        result = generator.analyze(checkpoint, recipe=recipe, key=key, progress=lambda name: status.update(f"{name} …"))
+        result = generator.analyze(checkpoint, recipe=recipe, key=key, progress=lambda name: status.update(plain(f"{name} …")))
     if as_json:
-        _print_json(result.to_json())
+        print_json(result.to_json())
         return
     print_analysis(console, result)
 
@@ -253,28 +284,32 @@ app.command()(cli_statistics.fit)
 
 def _show(inspection: generator.Inspection, budget: int | None, as_json: bool) -> None:
     if as_json:
-        _print_json(inspection.to_json())
+        print_json(inspection.to_json())
         return
     print_parts(console, inspection, budget)
     for note in inspection.notes:
-        errors.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+        say(errors, f"note: {note}")
 
 
 def main() -> None:
     """Entry point of the console script: errors become one sentence and an exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal of narrow encoding still gets all the rest
     try:
         app()
     except GolfpackError as error:
         if isinstance(error, BudgetError):
             print_parts(errors, error.inspection, None)
             print_tensors(errors, error.inspection, SHOWN_TENSORS)
-            errors.print(_ADVICE, highlight=False, soft_wrap=True)
-        print(f"golfpack: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+            say(errors, _ADVICE)
+        _end(str(error), error.exit_status)
+    except MemoryError:
+        _end("out of memory: the input, or what it expands to, is too large for this machine", 2)
+
+
+def _end(message: str, status: int) -> NoReturn:
+    print(f"golfpack: {visible(message)}", file=sys.stderr)
+    sys.exit(status)
 
 
 _ADVICE = "To make it smaller: fewer bits for the tensors above (a recipe with int5 or int4), or a smaller model."

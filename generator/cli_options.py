@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from generator import carriers
+from generator.checking import RunCheck
+from generator.errors import InputError
 from generator.source.compress import CODERS
 from generator.source.options import NOTICEABLE, OPTIONAL, STEPS
 
@@ -54,6 +56,11 @@ BroadcastOption = Annotated[
 ]
 BudgetOption = Annotated[int, typer.Option(min=1, help="Bytes that the file may have.")]
 HeaderOption = Annotated[bool, typer.Option("--header/--no-header", help="Begin with a comment that says what the file is.")]
+CheckOption = Annotated[
+    bool, typer.Option("--check", help="Run script and packed file first, with ARGS; write only if both do the same.")
+]
+CheckArguments = Annotated[list[str] | None, typer.Argument(metavar="[-- ARGS]", help="Command line for --check.")]
+TimeoutOption = Annotated[float, typer.Option(min=1, help="Seconds that each run of --check may take.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
@@ -84,3 +91,14 @@ def packing(
         "extra_steps": step or [],
         "keep_names": keep_name or [],
     }
+
+
+def run_check(check: bool, arguments: list[str] | None, timeout: float) -> RunCheck | None:
+    """What `--check -- ARGS` stands for.
+
+    Raises:
+        InputError: there are arguments, and nothing that would get them.
+    """
+    if arguments and not check:
+        raise InputError(f"arguments {' '.join(arguments)!r} are for --check, which is not given")
+    return RunCheck(tuple(arguments or ()), timeout) if check else None

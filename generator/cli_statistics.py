@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -19,7 +18,7 @@ from rich.table import Table
 import generator
 from generator.building import BUDGET
 from generator.calibration import calibrate as calibrate_model
-from generator.calibration import init_distributed, load_function
+from generator.calibration import init_distributed
 from generator.cli_options import (
     DEFAULT_ALLOW,
     DEFAULT_CARRIER,
@@ -44,9 +43,11 @@ from generator.cli_options import (
     WeightsOption,
     packing,
 )
-from generator.files import check_writable
+from generator.files import check_output
 from generator.fitting import Fit, Point, Trial
 from generator.study import TRIALS, StudyOptions
+from generator.tables import plain, print_json, say
+from generator.user_code import call, load_function
 
 console = Console()
 errors = Console(stderr=True)
@@ -88,12 +89,12 @@ def calibrate(
     as_json: JsonOption = False,
 ) -> None:
     """Collect the statistics that gptq and waterfill use, from your model and batches; also under torchrun."""
-    check_writable(output)
+    check_output(output, [where.rpartition(":")[0]])
     init_distributed()
     function = load_function(where)
     with _progress() as progress:
         collected = calibrate_model(
-            function(),
+            call(f"{where} fails", function),
             kind=statistics.value,
             self_generate=self_generate,
             length=length,
@@ -115,16 +116,15 @@ def calibrate(
             "weights": collected.shapes,
             "missing": collected.missing,
         }
-        print(json.dumps(summary, indent=2, ensure_ascii=False))
+        print_json(summary)
         return
-    console.print(
+    say(
+        console,
         f"{output}: {len(collected.shapes)} weights, {collected.tokens:,} tokens in {collected.sequences:,} sequences, "
         f"moments per {collected.kind}",
-        highlight=False,
-        soft_wrap=True,
     )
     for name, reason in collected.missing.items():
-        console.print(f"no statistics of {name}: {reason}", highlight=False, soft_wrap=True, markup=False)
+        say(console, f"no statistics of {name}: {reason}")
 
 
 def fit(
@@ -172,12 +172,11 @@ def fit(
 
     def report(source: str, knob: str, point: Point) -> None:
         if not as_json:
-            errors.print(_line(source, knob, point), highlight=False, soft_wrap=True, markup=False)
+            say(errors, _line(source, knob, point))
 
     def report_trial(source: str, knob: str, trial: Trial) -> None:
         if not as_json:
-            line = f"trial {trial.number}: {_line(source, knob, trial.point)}  {_values(trial)}"
-            errors.print(line, highlight=False, soft_wrap=True, markup=False)
+            say(errors, f"trial {trial.number}: {_line(source, knob, trial.point)}  {_values(trial)}")
 
     with errors.status("quantizing and coding …"):
         inspection, fits = generator.fit(
@@ -196,14 +195,11 @@ def fit(
             **packing(carrier, allow, budget, header, coder, include, bundle, safe, skip_step, step, keep_name),
         )
     if as_json:
-        document = {"inspection": inspection.to_json(), "fits": [one.to_json() for one in fits]}
-        print(json.dumps(document, indent=2, ensure_ascii=False))
+        print_json({"inspection": inspection.to_json(), "fits": [one.to_json() for one in fits]})
         return
     console.print(_table(fits))
     unused = budget - inspection.size
-    console.print(
-        f"{output}: {inspection.size:,} bytes, {unused:,} below the budget of {budget:,}", highlight=False, soft_wrap=True
-    )
+    say(console, f"{output}: {inspection.size:,} bytes, {unused:,} below the budget of {budget:,}")
 
 
 def _line(source: str, knob: str, point: Point) -> str:
@@ -225,5 +221,6 @@ def _table(fits: list[Fit]) -> Table:
         for point, options in sorted(rows, key=lambda row: row[0].bytes):
             metric = "" if point.metric is None else f"{point.metric:.6f}"
             mark = "chosen" if point == one.best else ""
-            table.add_row(one.recipe, one.knob, f"{point.value:.6g}", f"{point.bytes:,}", metric, options, mark)
+            row = (f"{point.value:.6g}", f"{point.bytes:,}", metric)
+            table.add_row(plain(one.recipe), plain(one.knob), *row, plain(options), mark)
     return table

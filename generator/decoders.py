@@ -66,6 +66,8 @@ def _a85(data: Any, **options: Any) -> bytes:
 
 def _lzma(data: Any, format: int = lzma.FORMAT_AUTO, memlimit: Any = None, filters: Any = None) -> bytes:
     """Any container; one stream (concatenated ones are rare, and what follows is noticed as missing)."""
+    if not isinstance(filters, list | tuple | None):
+        raise RefusedError("its LZMA filters are no list")
     for item in filters or []:
         if not isinstance(item, dict) or not all(isinstance(key, str) for key in item):
             raise RefusedError("its LZMA filters are not dictionaries")
@@ -118,18 +120,20 @@ def _decode(value: Any, encoding: str = "utf-8", errors: str = "strict") -> str:
     return _octets(value).decode(text_encoding(encoding), errors)
 
 
-def _encode(value: str, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+def _encode(value: Any, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+    if not isinstance(value, str):
+        raise TypeError(f"a string is needed, not {type(value).__name__}")
     return value.encode(text_encoding(encoding), errors)
 
 
-def text_encoding(encoding: str) -> str:
+def text_encoding(encoding: Any) -> str:
     """The name of an encoding, if it is one that takes linear time and memory.
 
     Raises:
         RefusedError: it is not.
     """
-    if encoding.lower().replace("_", "-") not in _TEXT_ENCODINGS:
-        raise RefusedError(f"the encoding {encoding!r} is not known")
+    if not isinstance(encoding, str) or encoding.lower().replace("_", "-") not in _TEXT_ENCODINGS:
+        raise RefusedError(f"the encoding {ascii(encoding)[:40]} is not known")
     return encoding
 
 

@@ -8,23 +8,33 @@ import pickle
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import count, product
+
+from python_minifier import unparse
 
 from generator import carriers
 from generator.carriers import AUTO, Parts, Written
+from generator.carriers.header import header_text
 from generator.errors import InputError
 from generator.payload import read_manifest
-from generator.source.bundle import Bundle, add_bundle, read_whole
+from generator.source.bundle import add_bundle, read_whole
+from generator.source.collecting import Bundle
 from generator.source.compress import AUTOMATIC, CODERS, compress_code, compress_lzma
 from generator.source.effects import Effect
 from generator.source.loader import render_loader
-from generator.source.reflection import Program
-from generator.source.script import IMPORT_LINE, Script, identifiers, parse, replace_imports
+from generator.source.positional import binding_counts
+from generator.source.readings import Program
+from generator.source.script import (
+    IMPORT_LINE,
+    Script,
+    free_names,
+    identifiers,
+    parse,
+    replace_imports,
+    substitute,
+    unused_name,
+)
 from generator.source.selfreading import reads_own_text, wants_source
-from generator.source.shrink import Shrinking, Variant, minify, shrink, shrinking_notes
-from generator.version import __version__
-
-_PAYLOAD = "golfpack_payload"  # stands for the payload's name until it is known which names are free
+from generator.source.shrink import Shrinking, minify, shrink, shrinking_notes
 
 
 @dataclass(frozen=True)
@@ -97,6 +107,7 @@ def emit(script: Script, payload: bytes | None, options: Options | None = None, 
     if payload is None and script.loads_weights:
         raise InputError(f"script {script.path} loads weights; pack it with golfpack build --weights CHECKPOINT")
     notes = shrinking_notes(script.tree, options.shrinking, read_whole(script.tree, options.bundle))
+    notes += options.bundle.notes
     own_text = reads_own_text(script.tree)
     if own_text:
         notes.append(f"line {own_text}: the script reads its own file, and will find the packed file there, not its source")
@@ -122,7 +133,7 @@ def _carriers_for(options: Options, payload: bytes | None, own_text: int) -> Ite
 
 def _emit(script: Script, payload: bytes | None, options: Options, name: str, stem: str, notes: list[str]) -> Emitted:
     carrier = carriers.REGISTRY[name]
-    header_size = len(_header(payload, 0)) if options.header else 0
+    header_size = len(header_text(payload, 0)) if options.header else 0
     source = carrier.source(payload, header_size) if payload is not None else None
     rendered = render_code(script, payload, options, source)
     coder, code = min(
@@ -134,7 +145,7 @@ def _emit(script: Script, payload: bytes | None, options: Options, name: str, st
         rendered.names[0] if payload is not None else "",
         rendered.names[1],
         rendered.names[2],
-        _header(payload, len(code)) if options.header else "",
+        header_text(payload, len(code)) if options.header else "",
         coder,
         wants_source(script.tree),
     )
@@ -143,12 +154,6 @@ def _emit(script: Script, payload: bytes | None, options: Options, name: str, st
 
 def _coders(options: Options) -> tuple[str, ...]:
     return AUTOMATIC if options.coder == AUTO else (options.coder,)
-
-
-def _header(payload: bytes | None, code_size: int) -> str:
-    """The comment that an artifact begins with; its length does not depend on the code's."""
-    sizes = f"{len(payload):,} B of weights, " if payload is not None else ""
-    return f"golfpack {__version__}: {sizes}{code_size:>6,} B of code; to read, not run: golfpack unpack FILE -o DIR"
 
 
 @dataclass(frozen=True)
@@ -174,39 +179,52 @@ def render_code(
     options = options or Options()
     program = read_whole(script.tree, options.bundle)
     tree = add_bundle(copy.deepcopy(script.tree), options.bundle, options.shrinking, program)
-    source = source or ("read_span", (0, len(payload or b"")))
-    # Placeholders for the payload's sizes: code for payloads that differ in size alone, as a search makes, is minified once.
-    numbers = {f"golfpack_number_{index}_": number for index, number in enumerate(source[1])}
-    if payload is not None:
-        manifest = read_manifest(payload)
-        loader = render_loader(
-            {stream.codec for stream in manifest.streams},
-            {tensor.dequantizer for tensor in manifest.tensors},
-            _PAYLOAD,
-            (source[0], [*numbers]),
-            makes_process_group(script.tree) if options.broadcast is None else options.broadcast,
-        )
-        if program.keeps(Effect.EVERYTHING):
-            loader = _shrink_alone(loader)
-        tree = replace_imports(tree, loader)
-    candidates = []
-    variants, notes = _minified(pickle.dumps(tree), options.shrinking, program)
-    for variant, names in variants:
-        text = variant.text.replace(_PAYLOAD, names[0])
-        for placeholder, number in numbers.items():
-            text = text.replace(placeholder, str(number))
-        candidates.append(Rendered(text, names, variant.name, notes))
-    return min(candidates, key=lambda candidate: len(compress_lzma(candidate.text.encode(), quick=True)))
+    if payload is None:
+        best = _minified(pickle.dumps(tree), options.shrinking, program)
+        return Rendered(best.text, free_names(best.tree()), best.name, best.notes)
+    reader, arguments = source or ("read_span", (0, len(payload)))
+    taken = identifiers(tree)
+    # Names stand for what is known later: the payload's name until it is known which are free; its sizes, so that code for
+    # payloads that differ in size alone, as a search makes, is minified once.
+    name = unused_name("golfpack_payload", taken)
+    numbers = {unused_name(f"golfpack_number_{index}", taken): number for index, number in enumerate(arguments)}
+    manifest = read_manifest(payload)
+    loader = render_loader(
+        {stream.codec for stream in manifest.streams},
+        {tensor.dequantizer for tensor in manifest.tensors},
+        name,
+        (reader, [*numbers]),
+        makes_process_group(script.tree) if options.broadcast is None else options.broadcast,
+        binding_counts(tree).keys(),
+    )
+    if program.keeps(Effect.EVERYTHING):
+        loader = _shrink_alone(loader, name)
+    best = _minified(pickle.dumps(replace_imports(tree, loader)), options.shrinking, program)
+    names = free_names(best.tree())
+    values: dict[str, ast.expr] = {placeholder: ast.Constant(number) for placeholder, number in numbers.items()}
+    text = unparse(substitute(best.tree(), {**values, name: ast.Name(names[0], ast.Load())}), prefer_single_line=True)
+    return Rendered(text, names, best.name, best.notes)
+
+
+@dataclass(frozen=True)
+class _Minified:
+    """The way of naming that compresses best, and what it gives."""
+
+    name: str
+    text: str
+    notes: tuple[str, ...]
+
+    def tree(self) -> ast.Module:
+        """Its syntax tree, made anew."""
+        return parse(self.text.encode(), "minified code")
 
 
 @lru_cache(maxsize=8)
-def _minified(
-    pickled: bytes, shrinking: Shrinking, program: Program
-) -> tuple[list[tuple[Variant, tuple[str, str, str]]], tuple[str, ...]]:
-    """The variants of a pickled syntax tree, each with three names that it leaves free; and what shrinking left out."""
+def _minified(pickled: bytes, shrinking: Shrinking, program: Program) -> _Minified:
+    """The smallest variant of a pickled syntax tree."""
     shrunk = shrink(pickle.loads(pickled), shrinking, program=program)
-    free = [_free_names(parse(variant.text.encode(), "minified code")) for variant in shrunk.variants]
-    return list(zip(shrunk.variants, free, strict=True)), tuple(shrunk.notes)
+    best = min(shrunk.variants, key=lambda variant: len(compress_lzma(variant.text.encode(), quick=True)))
+    return _Minified(best.name, best.text, tuple(shrunk.notes))
 
 
 def makes_process_group(tree: ast.Module) -> bool:
@@ -214,18 +232,9 @@ def makes_process_group(tree: ast.Module) -> bool:
     return "init_process_group" in identifiers(tree)
 
 
-def _shrink_alone(loader: ast.FunctionDef) -> ast.FunctionDef:
+def _shrink_alone(loader: ast.FunctionDef, payload_name: str) -> ast.FunctionDef:
     """The loader with short names, for a script in which nothing can be renamed."""
-    text = minify(ast.Module([loader], []), Shrinking(keep_names=frozenset({loader.name, _PAYLOAD})))
+    text = minify(ast.Module([loader], []), Shrinking(keep_names=frozenset({loader.name, payload_name})))
     definition = ast.parse(text).body[0]
     assert isinstance(definition, ast.FunctionDef)
     return definition
-
-
-def _free_names(tree: ast.Module) -> tuple[str, str, str]:
-    """Three short names that occur nowhere in the script, upper case first since locals are shortened to those last."""
-    taken = identifiers(tree)
-    single = [chr(code) for code in range(ord("Z"), ord("A") - 1, -1)]
-    candidates = ("".join(letters) for length in count(1) for letters in product(single, repeat=length))
-    free = (name for name in candidates if name not in taken)
-    return next(free), next(free), next(free)

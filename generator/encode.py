@@ -9,11 +9,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from generator.checkpoint import Checkpoint, from_state_dict
-from generator.codecs import Auto, Codec
+from generator.codecs import CHECKS, Auto, Codec
+from generator.codecs.base import specs_of
+from generator.errors import InputError
+from generator.manifest import check_writable
 from generator.payload import StoredTensor, Stream, check_decodes_to, write_payload
 from generator.quantize import Cache, as_statistics, quantize_checkpoint, statistics_recipe
 from generator.quantizers import Quantized
@@ -33,6 +35,7 @@ class _OpenStream:
 
     codec: Codec
     arrays: list[Array] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)  # the tensor of each
 
 
 def encode_state_dict(
@@ -86,6 +89,7 @@ def code(
     quantized: Mapping[str, Quantized], codecs: Mapping[str, Codec], names: Mapping[str, list[str]], cache: Cache
 ) -> bytes:
     """The payload with each array coded by its tensor's codec, or by what `auto` finds smallest."""
+    check_writable({name: result.arrays for name, result in quantized.items()}, names)
     arrays = [(name, array) for name, result in quantized.items() for array in result.arrays]
     fixed = [codecs[name] for name, _ in arrays]
     automatic = [number for number, codec in enumerate(fixed) if isinstance(codec, Auto)]
@@ -103,14 +107,20 @@ def code(
             [array for (_, array), codec in zip(arrays, fixed, strict=True) if codec == auto], loader_bytes, AUTO_TRIALS
         )
     smallest: tuple[int, bytes] | None = None
+    refusal: InputError | None = None
     for rank in range(min(AUTO_TRIALS, max(map(len, plans.values())))):
         remaining = {auto: iter(ranked[min(rank, len(ranked) - 1)].codecs) for auto, ranked in plans.items()}
         chosen = [next(remaining[codec]) if isinstance(codec, Auto) else codec for codec in fixed]
-        payload = _write(quantized, chosen, names, cache)
+        try:
+            payload = _write(quantized, chosen, names, cache)
+        except InputError as error:
+            refusal = error
+            continue
         total = len(payload) + loader_bytes(frozenset(codec.id for codec in chosen))
         if smallest is None or total < smallest[0]:
             smallest = total, payload
-    assert smallest is not None
+    if smallest is None:
+        raise refusal or InputError("there is nothing to code")
     return smallest[1]
 
 
@@ -127,16 +137,30 @@ def _write(quantized: Mapping[str, Quantized], codecs: Sequence[Codec], names: M
             key = (codec, "" if codec.mixes_dtypes else array.dtype.newbyteorder("<").str)
             stream = streams.setdefault(key, _OpenStream(codec))
             stream.arrays.append(array)
+            stream.names.append(name)
             sources.append(numbers.setdefault(key, len(numbers)))
         tensors.append(StoredTensor(names[name], result.dequantizer, result.stored, result.dtype, sources))
+    for stream in streams.values():
+        excess = stream.codec.refuses(stream.arrays)
+        if excess:
+            raise _refusal(stream, f"a stream {excess}")
     return write_payload(list(_coded(streams.values(), cache)), tensors)
 
 
 def _coded(streams: Iterable[_OpenStream], cache: Cache) -> Iterable[tuple[Stream, bytes]]:
     for stream in streams:
         encoded = cache.encode(stream.codec, stream.arrays)
-        specs = [(np.dtype(array.dtype).newbyteorder("<").str, array.shape) for array in stream.arrays]
+        specs = specs_of(stream.arrays)
+        try:
+            CHECKS[stream.codec.id](len(encoded.data), specs, encoded.options)
+        except ValueError as error:
+            raise _refusal(stream, str(error)) from error
         yield Stream(stream.codec.id, len(encoded.data), specs, encoded.options), encoded.data
+
+
+def _refusal(stream: _OpenStream, why: str) -> InputError:
+    largest = max(zip(stream.arrays, stream.names, strict=True), key=lambda pair: pair[0].size)[1]
+    return InputError(f"codec {stream.codec.id} can't code tensor {largest!r}: {why}; give it another codec, or auto")
 
 
 def quantization_error(original: Tensor, quantized: Tensor) -> float:

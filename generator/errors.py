@@ -15,3 +15,8 @@ class CheckError(GolfpackError):
     """The artifact is over budget, fails to run, or differs from what it should hold."""
 
     exit_status = 1
+
+
+def brief(error: BaseException) -> str:
+    """An exception's text on one line; it may hold values of the file."""
+    return " ".join(str(error)[:200].split())

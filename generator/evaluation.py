@@ -13,13 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from generator.decoders import DECODERS, METHODS, UNCOUNTED, VALUE_LIMIT, RefusedError
+from generator.errors import brief
 
-_FAILURES = (ValueError, TypeError, LookupError, EOFError, OSError, OverflowError, MemoryError, lzma.LZMAError, zlib.error)
-
-
-def brief(error: BaseException) -> str:
-    """An exception's text on one line; it may hold values of the file."""
-    return " ".join(str(error)[:200].split())
+DEPTH_LIMIT = 100  # of an expression, the names in it included: each level takes several of Python's own calls
 
 
 @dataclass(frozen=True)
@@ -36,6 +32,7 @@ class Evaluator:
     def __init__(self, own: bytes) -> None:
         self.own = own  # the file itself, for open(__file__)
         self.names: dict[str, Any] = {}
+        self.pending: dict[int, ast.stmt] = {}  # assignments that were not evaluated, by the identity of their value
         self.layers: list[Layer] = []
         self.budget = 4 * VALUE_LIMIT
 
@@ -47,17 +44,24 @@ class Evaluator:
         return value
 
     def note(self, node: ast.stmt) -> None:
-        """Remember imports and assignments; other statements are left to whoever runs the file."""
+        """Remember an import or an assignment; anything else goes unread, as `unread` tells."""
+        self.pending[id(node.value) if isinstance(node, ast.Assign) else id(node)] = node
         if isinstance(node, ast.Import):
+            self.pending.pop(id(node))
             for alias in node.names:
                 self.names[alias.asname or alias.name.split(".")[0]] = _Dotted(
                     alias.name if alias.asname else alias.name.split(".")[0]
                 )
         elif isinstance(node, ast.ImportFrom) and not node.level:
+            self.pending.pop(id(node))
             for alias in node.names:
                 self.names[alias.asname or alias.name] = _Dotted(f"{node.module}.{alias.name}")
         elif isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
             self.names[node.targets[0].id] = node.value  # evaluated when it is used
+
+    def unread(self) -> list[str]:
+        """What was noted, does something when the file is run, and was not evaluated: one sentence for each, with its line."""
+        return [f"line {node.lineno}: {describe(node)} is not read" for node in self.pending.values() if not _is_inert(node)]
 
     def evaluate(self, node: ast.expr, depth: int = 0) -> Any:
         """The value of an expression.
@@ -65,7 +69,7 @@ class Evaluator:
         Raises:
             RefusedError: it is not one of those known.
         """
-        if depth > 200:
+        if depth > DEPTH_LIMIT:
             raise RefusedError(f"line {node.lineno}: an expression nested too deeply")
 
         def inner(child: ast.expr) -> Any:
@@ -108,6 +112,7 @@ class Evaluator:
         value = self.names.get(node.id, _Dotted(node.id))
         if isinstance(value, ast.expr):
             self.names.pop(node.id)  # a name can't stand for itself
+            self.pending.pop(id(value), None)
             evaluated = self.evaluate(value, depth + 1)
             self.names[node.id] = evaluated
             return evaluated
@@ -132,27 +137,43 @@ class Evaluator:
             value = decoder(*arguments, **keywords)
         except RefusedError as error:
             raise RefusedError(f"line {node.lineno}: {error}") from error
-        except (
-            ValueError,
-            TypeError,
-            LookupError,
-            EOFError,
-            OSError,
-            OverflowError,
-            lzma.LZMAError,
-            zlib.error,
-            MemoryError,
-        ) as error:
-            raise RefusedError(f"line {node.lineno}: {name}() fails: {error}") from error
+        except Exception as error:  # whatever these functions of libraries say to arguments that nobody vouches for
+            raise RefusedError(f"line {node.lineno}: {name}() fails: {brief(error) or type(error).__name__}") from error
         self._spend(value)
         if name not in UNCOUNTED:
             if not self.layers:
-                self.layers.append(Layer("literal", len(arguments[0])))
+                literals = [given for given in (*arguments, *keywords.values()) if isinstance(given, bytes | str)]
+                self.layers.append(Layer("literal", len(literals[0])))
             self.layers.append(Layer(name, len(value)))
         return value
 
     def _refuse(self, node: ast.expr, what: str = "") -> Any:
         raise RefusedError(f"line {node.lineno}: {what or type(node).__name__} is not evaluated, since that could run code")
+
+
+def describe(node: ast.stmt) -> str:
+    """What a statement is, in a few words."""
+    value = getattr(node, "value", None)
+    if isinstance(value, ast.Call):
+        name = ast.unparse(value.func) if isinstance(value.func, ast.Name | ast.Attribute) else ""
+        return f"a call of {ascii(name[:60])[1:-1]}" if name.replace(".", "").isidentifier() else "a call"
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return f"the definition of {ascii(node.name[:60])[1:-1]}"
+    if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign):
+        return "an assignment"
+    return f"a statement ({type(node).__name__})"
+
+
+def _is_inert(node: ast.stmt) -> bool:
+    """Whether a statement only binds names to literals and other names, or does nothing."""
+    literal = (ast.Constant, ast.Name, ast.Tuple, ast.List, ast.Dict, ast.UnaryOp, ast.USub, ast.expr_context)
+    if isinstance(node, ast.Pass):
+        return True
+    if isinstance(node, ast.Expr):
+        return isinstance(node.value, ast.Constant)
+    return isinstance(node, ast.Assign) and all(
+        isinstance(part, literal) for n in (*node.targets, node.value) for part in ast.walk(n)
+    )
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,8 @@ def external_runs(arrays: Mapping[str, Array], progress: Callable[[str], None]) 
         best = []
         for group, unsorted in zip(groups.values(), plain, strict=True):
             orders = [row_order(rans_matrix(array), "similarity") for array in group]
-            permutations = compress_raw(b"".join(order.astype("<u2").tobytes() for order in orders), 0, 1, 1)
+            indices = [order.astype("<u2" if len(order) <= 2**16 else "<u4") for order in orders]
+            permutations = compress_raw(b"".join(order.tobytes() for order in indices), 0, 1, 1)
             size, encode, decode = _compress(program, _grouped(group, orders))
             best.append(min(unsorted, (size + len(permutations), encode, decode)))
         yield _sum(f"{program.name}, grouped and sorted", best)
@@ -85,16 +86,19 @@ def _compress(program: _Program, data: bytes) -> tuple[int, float, float]:
         middle = time.perf_counter()
         _run(program.decode, folder)
         end = time.perf_counter()
-        packed = next(path for path in Path(folder).iterdir() if path.name.startswith("packed"))
+        packed = next((path for path in Path(folder).iterdir() if path.name.startswith("packed")), None)
         out = Path(folder, "out")
         out = out / "raw" if out.is_dir() else out
-        if out.read_bytes() != data:
+        if packed is None or not out.is_file() or out.read_bytes() != data:
             raise CheckError(f"{program.name} does not give back what went in")
         return packed.stat().st_size, middle - start, end - middle
 
 
 def _run(command: tuple[str, ...], folder: str) -> None:
-    completed = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    try:
+        completed = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
+    except OSError as error:
+        raise CheckError(f"{command[0]} can't be run: {error.strerror}") from error
     if completed.returncode:
         lines = (completed.stderr or completed.stdout).strip().splitlines()
         raise CheckError(f"{command[0]} fails: {lines[-1] if lines else completed.returncode}")

@@ -21,7 +21,10 @@ from generator.marks import Knob, find_knob, with_value
 from generator.quantize import Cache, quantize_checkpoint, statistics_recipe
 from generator.quantizers import Quantized
 from generator.recipe import make_recipe, read_recipe_table
+from generator.specs import check_table
 from generator.statistics import Statistics
+from generator.user_code import call, name_of
+from generator.visible import shown
 
 EVALUATIONS = 12
 CLOSE = 0.001  # share of the budget that may stay unused
@@ -69,12 +72,37 @@ class Fit:
 
     @property
     def metric(self) -> float:
-        """Of the chosen point."""
-        return math.inf if self.best is None or self.best.metric is None else self.best.metric
+        """Of the chosen point; infinite, the worst, where there is none or it is NaN."""
+        known = None if self.best is None else self.best.metric
+        return math.inf if known is None or math.isnan(known) else known
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
+        """As JSON values; numbers that JSON has none of (NaN, infinities) as null."""
+        values: dict[str, Any] = _finite(asdict(self))
+        return values
+
+
+def check_budget(budget: Any) -> None:
+    """That a budget is one.
+
+    Raises:
+        InputError: it is not a whole number of bytes above 0.
+    """
+    if not isinstance(budget, int) or isinstance(budget, bool) or budget <= 0:
+        raise InputError(f"the budget must be a whole number of bytes above 0, not {shown(budget)}")
+
+
+def metric_of(evaluate: Evaluate, state_dict: dict[str, Tensor]) -> float:
+    """What the user's metric says of weights; NaN and infinities are numbers, too.
+
+    Raises:
+        InputError: it fails, or gives something else than a number.
+    """
+    value = call(f"the metric {name_of(evaluate)} fails", evaluate, state_dict)
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise InputError(f"the metric {name_of(evaluate)} must return a number, not {shown(value)}") from error
 
 
 def read_table(recipe: Mapping[str, Any] | str | Path | None, statistics: Statistics | None) -> tuple[dict[str, Any], str]:
@@ -123,6 +151,8 @@ def search_recipe(
         InputError: the recipe is unusable.
         CheckError: no value of the knob fits the budget.
     """
+    check_budget(budget)
+    check_table(table, source)
     knob = find_knob(table, source)
     result = Fit(source, knob.name)
     cache = Cache()
@@ -131,7 +161,7 @@ def search_recipe(
         recipe = make_recipe(with_value(table, value), source)
         quantized, codecs = quantize_checkpoint(checkpoint, recipe, statistics, cache)
         total = size(code(quantized, codecs, checkpoint.names, cache))
-        metric = float(evaluate(state_dict_of(quantized, checkpoint))) if evaluate is not None else None
+        metric = metric_of(evaluate, state_dict_of(quantized, checkpoint)) if evaluate is not None else None
         point = Point(value, total, metric)
         result.points.append(point)
         cache.forget_old_streams()
@@ -213,6 +243,14 @@ def _narrow(newest: tuple[float, float], other: tuple[float, float], function: C
         share = min(max(share, 0.01), 0.99)
 
 
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def state_dict_of(quantized: Mapping[str, Quantized], checkpoint: Checkpoint) -> dict[str, Tensor]:
     """The state dict that the artifact will load."""
     return {name: q.tensor() for first, q in quantized.items() for name in checkpoint.names[first]}
@@ -220,4 +258,4 @@ def state_dict_of(quantized: Mapping[str, Quantized], checkpoint: Checkpoint) ->
 
 def points_json(fits: list[Fit], budget: int) -> str:
     """All points of all recipes, for `--points`."""
-    return json.dumps({"budget": budget, "fits": [one.to_json() for one in fits]}, indent=2) + "\n"
+    return json.dumps({"budget": budget, "fits": [one.to_json() for one in fits]}, indent=2, allow_nan=False) + "\n"

@@ -11,12 +11,12 @@ All marks of one option share one value, unless they carry names of their own: {
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from generator.errors import InputError
+from generator.visible import shown
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Knob:
     high: float
     logarithmic: bool = True
 
+
+LARGEST_END = 2**53  # of a range: whole numbers up to here are exact in any arithmetic
 
 KNOBS = {
     "alpha": Knob("alpha", 1e-9, 1e3),
@@ -116,7 +118,7 @@ def _ends(ends: Any, name: str, source: str) -> tuple[float, float]:
     if (
         isinstance(ends, list)
         and len(ends) == 2
-        and all(isinstance(end, int | float) and not isinstance(end, bool) and math.isfinite(end) for end in ends)
+        and all(isinstance(end, int | float) and not isinstance(end, bool) and abs(end) <= LARGEST_END for end in ends)
     ):
         return ends[0], ends[1]
     raise InputError(f"{source}: the range of {name!r} must be [low, high]")
@@ -124,7 +126,7 @@ def _ends(ends: Any, name: str, source: str) -> tuple[float, float]:
 
 def is_fit(item: Any) -> bool:
     """Whether this stands in place of a knob's value."""
-    return bool(item == "fit" or (isinstance(item, dict) and set(item) == {"fit"}))
+    return (isinstance(item, str) and item == "fit") or (isinstance(item, dict) and set(item) == {"fit"})
 
 
 def is_searched(item: Any) -> bool:
@@ -139,7 +141,12 @@ def with_value(table: Mapping[str, Any], value: float) -> dict[str, Any]:
 
 def with_values(table: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe's table with searched options replaced by the values of their names."""
-    return _replaced(table, lambda name, item: values[item.get("name", name)] if is_searched(item) else item)
+    return _replaced(table, lambda name, item: values[_name(item, name)] if is_searched(item) else item)
+
+
+def _name(item: Any, key: str) -> Any:
+    """What a mark goes by: a name of its own, or the option's."""
+    return item.get("name", key) if isinstance(item, dict) else key
 
 
 def _marks(table: Mapping[str, Any], wanted: Callable[[Any], bool], source: str | None = None) -> dict[str, Any]:
@@ -148,7 +155,9 @@ def _marks(table: Mapping[str, Any], wanted: Callable[[Any], bool], source: str 
 
     def note(name: str, item: Any) -> Any:
         if wanted(item):
-            name = item.get("name", name) if isinstance(item, dict) else name
+            name = _name(item, name)
+            if not isinstance(name, str):
+                raise InputError(f"{source or 'the recipe'}: the name of a mark must be a string, not {shown(name)}")
             if source is not None and found.get(name, item) != item:
                 raise InputError(f"{source}: marks of {name!r} differ; give them names of their own, name = …")
             found.setdefault(name, item)

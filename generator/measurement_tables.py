@@ -8,40 +8,42 @@ from rich.table import Table
 
 from generator.analysis import Analysis, TensorAnalysis
 from generator.bench import Bench
+from generator.tables import plain, say
 
 
 def print_bench(console: Console, result: Bench) -> None:
     """Every codec, the smallest first."""
     bound = f"order-0 bound {result.order0_bytes:,} bytes"
     title = f"{result.checkpoint}: {result.arrays} tensors, {result.elements:,} integers, {bound}"
-    console.print(title, highlight=False, soft_wrap=True)
+    say(console, title)
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("codec", overflow="fold", min_width=20)
     for column in ("bytes", "bits/weight", "to bound", "encode s", "decode s", "peak MB"):
         table.add_column(column, justify="right")
     for m in result.measurements:
         table.add_row(
-            m.codec,
+            plain(m.codec),
             f"{m.bytes:,}",
             f"{m.bits_per_weight:.4f}",
-            f"{m.to_bound:.4f}",
+            f"{m.to_bound:.4f}" if m.to_bound is not None else "–",
             f"{m.encode_seconds:.2f}",
             f"{m.decode_seconds:.2f}",
             f"{m.peak_bytes / 1e6:.1f}" if m.peak_bytes is not None else "–",
         )
     console.print(table)
-    console.print("seconds: one thread of this process; lrzip and zpaq: elapsed, all threads", highlight=False)
+    say(console, "seconds: one thread of this process; lrzip and zpaq: elapsed, all threads")
 
 
 def print_analysis(console: Console, result: Analysis) -> None:
     """Sizes, then hypotheses, one row for each tensor."""
-    sizes = Table(title=f"{result.checkpoint}: bytes, each tensor coded alone", box=box.SIMPLE_HEAD, title_justify="left")
+    title = plain(f"{result.checkpoint}: bytes, each tensor coded alone", "table.title")
+    sizes = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
     sizes.add_column("tensor", overflow="fold", min_width=16)
     for column in ("shape", "order 0", "classes", "rows", "lzma", "zlib"):
         sizes.add_column(column, justify="right")
     for t in result.tensors:
         coded = (t.order0, t.classes, t.rows, t.lzma, t.zlib)
-        sizes.add_row(t.name, "×".join(map(str, t.shape)), *(f"{size:,}" for size in coded))
+        sizes.add_row(plain(t.name), "×".join(map(str, t.shape)), *(f"{size:,}" for size in coded))
     sizes.add_section()
     totals = [sum(getattr(t, name) for t in result.tensors) for name in ("order0", "classes", "rows", "lzma", "zlib")]
     sizes.add_row("total", "", *(f"{total:,}" for total in totals), style="bold")
@@ -52,18 +54,18 @@ def print_analysis(console: Console, result: Analysis) -> None:
         structure.add_column(column, justify="right", overflow="fold")
     for t in result.tensors:
         structure.add_row(
-            t.name,
+            plain(t.name),
             _layer_delta(t),
             f"{t.row_correlation:+.3f}",
             f"{t.column_correlation:+.3f}",
             f"{t.magnitude_correlation:+.3f}",
             f"{t.rank90[0]}/{t.rank90[1]}" if t.rank90 else "–",
-            t.duplicate_of or "",
+            plain(t.duplicate_of or ""),
         )
     console.print(structure)
     for names in result.tied:
-        console.print(f"stored once: {' = '.join(names)}", highlight=False, soft_wrap=True)
-    console.print(f"{result.kept:,} elements are not coded as integers", highlight=False)
+        say(console, f"stored once: {' = '.join(names)}")
+    say(console, f"{result.kept:,} elements are not coded as integers")
 
 
 def _layer_delta(tensor: TensorAnalysis) -> str:

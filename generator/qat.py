@@ -35,13 +35,17 @@ def fake_quantize(weight: Tensor, quantizer: Quantizer) -> Tensor:
         Exactly `quantizer.quantize(name, weight).tensor()`, on the weight's device, computed in float32.
 
     Raises:
-        InputError: another kind of quantizer.
+        InputError: another kind of quantizer, a weight that is not of a real floating dtype, or has too few dimensions.
     """
+    if not weight.is_floating_point():
+        raise InputError(f"a weight of {weight.dtype} can't be quantized; it must be floating")
     with torch.no_grad():
         latent = weight.detach().float()
         if isinstance(quantizer, Rtn):
             symbols, scales = quantizer.round("weight", latent)
         elif isinstance(quantizer, Ternary | Binary):
+            if weight.ndim < 2:
+                raise InputError(f"a weight of {weight.ndim} dimensions is no matrix; {quantizer.id} needs one")
             symbols, scales, _ = quantizer.round("weight", latent)
         else:
             raise InputError(f"fake quantization knows rtn, ternary and binary, not {quantizer.id}")
@@ -77,7 +81,12 @@ def laplace_bits(weight: Tensor, step: float | Tensor) -> Tensor:
 
     Returns:
         scalar, the bits of all weights together.
+
+    Raises:
+        InputError: a number for `step` that is not positive.
     """
+    if isinstance(step, int | float) and not 0 < step < math.inf:
+        raise InputError(f"the step of a quantizer must be a number above 0, not {step}")
     size = weight.abs().mean(-1, keepdim=True).clamp(min=1e-12)
     exponent = (step / size).clamp(1e-6, 60.0)
     theta, root = torch.exp(-exponent), torch.exp(-exponent / 2)

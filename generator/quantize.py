@@ -12,7 +12,7 @@ from generator.codecs import Codec, Encoded
 from generator.errors import InputError
 from generator.quantizers import Quantized, Quantizer
 from generator.recipe import Recipe
-from generator.statistics import Statistics, load_statistics
+from generator.statistics import Statistics, TensorStatistics, load_statistics
 from runtime_stub.split import Array
 
 
@@ -54,21 +54,29 @@ def quantize_checkpoint(
     if statistics is not None:
         statistics.check_against(checkpoint.tensors, checkpoint.names)
     choices = recipe.choose(checkpoint.tensors, checkpoint.names)
+    moments_of = {name: _moments(name, checkpoint, choices[name].quantizer, recipe, statistics) for name in checkpoint.tensors}
     for name, tensor in checkpoint.tensors.items():
         quantizer = choices[name].quantizer
-        names = checkpoint.names[name]
         if name in cache.quantized and cache.quantized[name][0] == quantizer:
             continue
         try:
-            moments = statistics.find(names) if statistics is not None else None
-            if moments is None and quantizer.needs_statistics:
-                why = "give --stats" if statistics is None else statistics.why_missing(names)
-                raise InputError(f"tensor {name!r} has no statistics, which {quantizer.id} needs: {why}")
-            cache.quantized[name] = quantizer, quantizer.quantize(name, tensor, moments)
+            cache.quantized[name] = quantizer, quantizer.quantize(name, tensor, moments_of[name])
         except InputError as error:
             raise InputError(f"{error} ({recipe.source})") from error
     quantized = {name: cache.quantized[name][1] for name in checkpoint.tensors}
     return quantized, {name: choice.codec for name, choice in choices.items()}
+
+
+def _moments(
+    name: str, checkpoint: Checkpoint, quantizer: Quantizer, recipe: Recipe, statistics: Statistics | None
+) -> TensorStatistics | None:
+    """The statistics of a tensor; whether they are there is known before anything is computed."""
+    names = checkpoint.names[name]
+    moments = statistics.find(names) if statistics is not None else None
+    if moments is None and quantizer.needs_statistics:
+        why = "give --stats" if statistics is None else statistics.why_missing(names)
+        raise InputError(f"tensor {name!r} has no statistics, which {quantizer.id} needs: {why} ({recipe.source})")
+    return moments
 
 
 def as_statistics(stats: Statistics | str | Path | None) -> Statistics | None:

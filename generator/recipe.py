@@ -18,12 +18,13 @@ Integer and boolean tensors are kept exactly, whatever rule they match.
 
 from __future__ import annotations
 
+import importlib.util
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
@@ -31,9 +32,11 @@ from torch import Tensor
 from generator import codecs, quantizers
 from generator.codecs import Codec
 from generator.errors import InputError
-from generator.marks import is_fit, is_searched
+from generator.inputs import read_text
 from generator.quantizers import Quantizer
 from generator.quantizers.cast import Keep
+from generator.specs import check_table, construct, explain
+from generator.visible import first_line
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -41,7 +44,6 @@ else:
     import tomli as tomllib
 
 DEFAULT_RECIPE = Path(__file__).with_name("default_recipe.toml")
-Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,8 @@ class Recipe:
 
 
 class _RuleTable(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    pattern: str | list[str]
+    model_config = ConfigDict(extra="forbid", strict=True)
+    pattern: str | Annotated[list[str], Field(min_length=1)]
     quantizer: str | dict[str, Any]
     codec: str | dict[str, Any] | None = None
     min_ndim: int = Field(0, ge=0)
@@ -117,7 +119,7 @@ class _RuleTable(BaseModel):
 
 
 class _RecipeTable(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     codec: str | dict[str, Any] = "auto"
     rule: list[_RuleTable] = Field(min_length=1)
 
@@ -137,75 +139,49 @@ def read_recipe_table(file: str | Path) -> dict[str, Any]:
     """The table of a TOML file.
 
     Raises:
-        InputError: the file is missing or not TOML.
+        InputError: the file is missing, no ordinary file, or not TOML.
     """
-    file = Path(file)
+    text = read_text(file, "recipe")
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"recipe {file} does not exist") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"recipe {file} cannot be read: {error}") from error
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InputError(f"recipe {file} is not valid TOML: {error}") from error
+        raise InputError(f"recipe {file} is not valid TOML: {first_line(error)}") from error
+    except (RecursionError, ValueError) as error:  # the latter: a number of more digits than Python converts
+        raise InputError(f"recipe {file} cannot be read: {first_line(error)}") from error
 
 
 def make_recipe(table: Mapping[str, Any], source: str = "the recipe", strict: bool = True) -> Recipe:
     """A recipe from its table, as TOML would give it.
 
     Raises:
-        InputError: an unknown key, quantizer, codec or option.
+        InputError: an unknown key, quantizer, codec or option, or a value that an option can't have.
     """
+    check_table(table, source)
     try:
         checked = _RecipeTable.model_validate(dict(table))
     except ValidationError as error:
-        raise InputError(f"{source}: {_explain(error, _RecipeTable, _RuleTable)}") from error
+        raise InputError(f"{source}: {explain(error, _RecipeTable, _RuleTable)}") from error
     rules = []
     for number, rule in enumerate(checked.rule, 1):
-        where = f"{source}: rule {number}"
-        rules.append(
-            Rule(
-                (rule.pattern,) if isinstance(rule.pattern, str) else tuple(rule.pattern),
-                rule.min_ndim,
-                rule.min_elements,
-                _make("quantizer", quantizers.REGISTRY, rule.quantizer, where),
-                _make("codec", codecs.REGISTRY, checked.codec if rule.codec is None else rule.codec, where),
+        codec = checked.codec if rule.codec is None else rule.codec
+        try:
+            rules.append(
+                Rule(
+                    (rule.pattern,) if isinstance(rule.pattern, str) else tuple(rule.pattern),
+                    rule.min_ndim,
+                    rule.min_elements,
+                    construct("quantizer", quantizers.REGISTRY, rule.quantizer),
+                    _with_modules(construct("codec", codecs.REGISTRY, codec)),
+                )
             )
-        )
+        except InputError as error:
+            raise InputError(f"{source}: rule {number}: {error}") from error
     return Recipe(tuple(rules), source, strict)
 
 
-def _make(kind: str, registry: Mapping[str, Callable[..., Made]], spec: str | dict[str, Any], where: str) -> Made:
-    """The quantizer or codec that a recipe's string or table calls for."""
-    options = {} if isinstance(spec, str) else dict(spec)
-    name = spec if isinstance(spec, str) else options.pop("id", None)
-    if name not in registry:
-        known = ", ".join(sorted(registry))
-        missing = f"unknown {kind} {name!r}" if name is not None else f"{kind} table without an id"
-        raise InputError(f"{where}: {missing}; known: {known}")
-    marked = [key for key, value in options.items() if is_fit(value) or is_searched(value)]
-    if marked:
-        raise InputError(f"{where}: {kind} {name!r}: {marked[0]!r} is to be fitted; use golfpack fit, or give it a value")
-    try:
-        return registry[name](**options)
-    except ValidationError as error:
-        raise InputError(f"{where}: {kind} {name!r}: {_explain(error)}") from error
-
-
-def _explain(error: ValidationError, *tables: type[BaseModel]) -> str:
-    """The first validation error in words: which key, and what is wrong with it."""
-    first = error.errors()[0]
-    place = list(first["loc"])
-    if place[:1] == ["rule"] and len(place) > 1 and isinstance(place[1], int):
-        where, key = f"rule {place[1] + 1}: ", place[2:]
-        table = tables[1] if tables else None
-    else:
-        where, key = "", place
-        table = tables[0] if tables else None
-    name = str(key[0]) if key else "rule"
-    if first["type"] == "extra_forbidden":
-        known = f" (known: {', '.join(table.model_fields)})" if table else ""
-        return f"{where}unknown key {name!r}{known}"
-    if first["type"] == "missing":
-        return f"{where}key {name!r} is missing"
-    return f"{where}key {name!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
+def _with_modules(codec: Codec) -> Codec:
+    """The codec, if what it needs to build is installed: better now than after all the quantizing."""
+    for module in codec.needed_to_build():
+        if importlib.util.find_spec(module) is None:
+            raise InputError(f"codec {codec.id!r} needs the module {module}; install golfpack[codecs]")
+    return codec

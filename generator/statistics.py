@@ -18,14 +18,19 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from generator.errors import InputError
 from generator.files import write_atomically
+from generator.inputs import regular_file
+from generator.specs import explain
+from generator.visible import first_line
 
 FORMAT = "golfpack statistics 1"
 
@@ -117,6 +122,14 @@ class Statistics:
             parts = ([f"not in the checkpoint: {', '.join(unknown)}"] if unknown else []) + differing
             raise InputError(f"{self.source} doesn't match the checkpoint: {'; '.join(parts)}")
 
+    def check(self) -> None:
+        """That all moments are there, in shapes that fit, and are numbers that second moments can be.
+
+        Raises:
+            InputError: they aren't; the message names the tensor.
+        """
+        _check(self)
+
     def save(self, path: str | Path) -> None:
         """Write the file, whole or not at all."""
         # One entry: safetensors writes several in no fixed order.
@@ -139,35 +152,46 @@ def load_statistics(path: str | Path) -> Statistics:
     Raises:
         InputError: it is missing, not a statistics file, incomplete, or holds NaN or Inf.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"statistics {path} does not exist; golfpack calibrate makes one")
+    path = regular_file(path, "statistics", "golfpack calibrate")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if FORMAT not in metadata:
                 raise InputError(f"{path} is not a statistics file of golfpack calibrate")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        header = json.loads(metadata[FORMAT])
-        statistics = Statistics(
-            str(header["kind"]),
-            int(header["tokens"]),
-            int(header["sequences"]),
-            tensors,
-            dict(header["shapes"]),
-            dict(header["names"]),
-            list(header["transposed"]),
-            dict(header["missing"]),
-            f"statistics {path}",
-        )
+        header = _Header.model_validate_json(metadata[FORMAT])
+    except ValidationError as error:
+        raise InputError(f"statistics {path} cannot be read: {explain(error)}") from error
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"statistics {path} cannot be read: {error}") from error
-    _check(statistics)
+        raise InputError(f"statistics {path} cannot be read: {first_line(error)}") from error
+    statistics = Statistics(**dict(header), tensors=tensors, source=f"statistics {path}")
+    statistics.check()
     return statistics
+
+
+class _Header(BaseModel):
+    """The metadata's JSON."""
+
+    model_config = ConfigDict(strict=True)
+    kind: Literal["token", "sequence"]
+    tokens: int = Field(ge=0)
+    sequences: int = Field(ge=0)
+    shapes: dict[str, Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2)]]
+    names: dict[str, list[str]]
+    transposed: list[str]
+    missing: dict[str, str]
+
+    @model_validator(mode="after")
+    def _check_names(self) -> _Header:
+        if set(self.names) != set(self.shapes) or not set(self.transposed) <= set(self.shapes):
+            raise ValueError("its names, shapes and transposed weights are not the same")
+        return self
 
 
 def _check(statistics: Statistics) -> None:
     for name, tensor in statistics.tensors.items():
+        if tensor.dtype != torch.float32:
+            raise InputError(f"{statistics.source} holds {name!r} in another dtype than float32")
         if not torch.isfinite(tensor).all():
             raise InputError(f"{statistics.source} holds NaN or Inf in {name!r}; calibrate again in float32")
     for name, shape in statistics.shapes.items():
@@ -178,12 +202,15 @@ def _check(statistics: Statistics) -> None:
         for size in shape[:-2]:
             count *= size
         expected: dict[str, list[tuple[int, ...]]] = {"H": [(count, inputs, inputs)], "g": [(count, outputs)]}
-        if statistics.kind == "sequence":
+        if statistics.kind == "sequence" or f"{name}:A" in statistics.tensors:
             expected |= {"A": expected["H"], "B": [(count, outputs), (count, outputs, outputs)]}
         for key, shapes in expected.items():
             found = statistics.tensors.get(f"{name}:{key}")
             if found is None or tuple(found.shape) not in shapes:
                 raise InputError(f"{statistics.source} lacks {name}:{key}, or has it in another shape")
+            squares = found if found.ndim == 2 else found.diagonal(dim1=1, dim2=2)
+            if (squares < 0).any():
+                raise InputError(f"{statistics.source} holds negative second moments in '{name}:{key}'; calibrate again")
 
 
 def _matrices(inputs: Tensor, outputs: Tensor) -> list[MatrixStatistics]:

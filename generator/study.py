@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +18,14 @@ import torch
 
 from generator.checkpoint import Checkpoint
 from generator.errors import CheckError, InputError
-from generator.fitting import Evaluate, Fit, Point, Trial, search_recipe, state_dict_of
+from generator.fitting import Evaluate, Fit, Point, Trial, check_budget, metric_of, search_recipe, state_dict_of
 from generator.marks import Choices, Range, find_knob, find_searched, with_value, with_values
 from generator.quantize import quantize_checkpoint
 from generator.recipe import make_recipe
+from generator.specs import check_table
 from generator.statistics import Statistics
+from generator.user_code import name_of
+from generator.visible import first_line
 
 TRIALS = 20
 
@@ -70,13 +74,18 @@ def search_study(
         InputError: the recipe, the storage or the study's name is unusable, or Optuna is missing.
         CheckError: no trial fits the budget.
     """
+    check_budget(budget)
+    check_table(table, source)
     searched = find_searched(table, source)
     knob = find_knob(table, source)
     study = _open(options, options.name or _fingerprint(checkpoint, table, statistics, budget))
     optuna = _optuna()
 
     def run(trial: Any) -> float:
-        values = {mark.name: _suggest(trial, mark) for mark in searched}
+        try:
+            values = {mark.name: _suggest(trial, mark) for mark in searched}
+        except ValueError as error:  # Optuna's, of ranges and choices that changed within one study
+            raise InputError(f"study {study.study_name!r} is of another recipe: {first_line(error)}") from error
         known = [finished.user_attrs["value"] for finished in study.trials if "value" in finished.user_attrs]
         try:
             fit = search_recipe(
@@ -92,17 +101,25 @@ def search_study(
             raise optuna.TrialPruned(str(error)) from error
         assert fit.best is not None
         quantized, _ = quantize_checkpoint(checkpoint, make_recipe(fit.table, source), statistics)
-        metric = float(evaluate(state_dict_of(quantized, checkpoint)))
+        metric = metric_of(evaluate, state_dict_of(quantized, checkpoint))
         trial.set_user_attr("value", fit.best.value)
         trial.set_user_attr("bytes", fit.best.bytes)
         if report is not None:
             report(source, knob.name, Trial(trial.number, values, Point(fit.best.value, fit.best.bytes, metric)))
-        return metric
+        return math.inf if math.isnan(metric) else metric  # Optuna counts NaN as a failure, as if nothing had fitted
 
-    study.optimize(run, n_trials=options.trials)
-    finished = [_trial(one) for one in study.trials if one.state == optuna.trial.TrialState.COMPLETE]
+    try:
+        study.optimize(run, n_trials=options.trials)
+    except optuna.exceptions.OptunaError as error:
+        raise InputError(f"study {study.study_name!r} in storage {options.storage}: {first_line(error)}") from error
+    complete = [one for one in study.trials if one.state == optuna.trial.TrialState.COMPLETE]
+    if any("value" not in one.user_attrs or "bytes" not in one.user_attrs for one in complete):
+        raise InputError(f"study {study.study_name!r} holds trials that are not golfpack's; choose another --study")
+    finished = [_trial(one) for one in complete]
     if not finished:
         raise CheckError(f"{source}: none of {len(study.trials)} trials fits the budget of {budget:,} bytes")
+    if all(one.point.metric == math.inf for one in finished):
+        raise InputError(f"{source}: the metric {name_of(evaluate)} is not a finite number for any of {len(finished)} trials")
     best = min(finished, key=lambda one: (one.point.metric, one.number))
     filled = with_value(with_values(table, best.values), best.point.value)
     return Fit(source, knob.name, [one.point for one in finished], best.point, filled, finished)
@@ -151,7 +168,7 @@ def _open(options: StudyOptions, name: str) -> Any:
             direction="minimize",
         )
     except Exception as error:  # of the storage's database driver, whichever that is
-        raise InputError(f"study {name!r} in storage {options.storage}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"study {name!r} in storage {options.storage}: {first_line(error)}") from error
 
 
 def _sampler(optuna: Any, seed: int) -> Any:

@@ -1,25 +1,49 @@
-"""Tables for people, printed with rich."""
+"""Tables and lines for people, printed with rich.
+
+Names come from files of others: they are shown by `plain` and `say`, never as markup.
+"""
 
 from __future__ import annotations
+
+import json
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from generator.inspection import Inspection
 from generator.verification import Verification
+from generator.visible import visible
 
 SHOWN_TENSORS = 10
 
 
+def plain(text: str, style: str = "") -> Text:
+    """A name for a cell, a title or a status line: no markup in it, and nothing that a terminal would act on."""
+    return Text(visible(text), style)
+
+
+def say(console: Console, text: str, style: str = "") -> None:
+    """Print one line as it is, however long, without markup, colours or control characters."""
+    console.print(plain(text, style), soft_wrap=True)
+
+
+def print_json(value: object) -> None:
+    """JSON for machines, ASCII alone, so that no output's encoding is too narrow for it."""
+    print(json.dumps(value, indent=2))
+
+
 def print_parts(console: Console, inspection: Inspection, budget: int | None) -> None:
     """What each part of the file costs, the total, and the headroom below the budget."""
-    table = Table(title=f"{inspection.file} ({inspection.carrier})", box=box.SIMPLE_HEAD, title_justify="left")
+    table = Table(
+        title=plain(f"{inspection.file} ({inspection.carrier})", "table.title"), box=box.SIMPLE_HEAD, title_justify="left"
+    )
     table.add_column("part")
     table.add_column("bytes", justify="right")
     table.add_column("share", justify="right")
     for part in inspection.parts:
-        table.add_row(part.name, f"{part.bytes:,}", f"{part.bytes / inspection.size:.2%}")
+        table.add_row(plain(part.name), f"{part.bytes:,}", f"{part.bytes / inspection.size:.2%}")
     table.add_section()
     table.add_row("total", f"{inspection.size:,}", "", style="bold")
     if budget is not None:
@@ -27,7 +51,7 @@ def print_parts(console: Console, inspection: Inspection, budget: int | None) ->
         table.add_row("headroom", f"{budget - inspection.size:,}", "", style="green" if inspection.size <= budget else "red")
     console.print(table)
     if inspection.carrier != "payload":
-        console.print(f"wrapper (all but the payload): {inspection.wrapper_bytes:,} bytes", highlight=False)
+        say(console, f"wrapper (all but the payload): {inspection.wrapper_bytes:,} bytes")
 
 
 def print_tensors(console: Console, inspection: Inspection, limit: int | None = None) -> None:
@@ -43,11 +67,11 @@ def print_tensors(console: Console, inspection: Inspection, limit: int | None = 
     table.add_column("bits/element", justify="right")
     for tensor in tensors[:limit]:
         table.add_row(
-            " = ".join(tensor.names),
+            plain(" = ".join(tensor.names)),
             "×".join(map(str, tensor.shape)) or "scalar",
-            tensor.dtype,
-            tensor.quantizer,
-            "+".join(dict.fromkeys(tensor.codecs)),
+            plain(tensor.dtype),
+            plain(tensor.quantizer),
+            plain("+".join(dict.fromkeys(tensor.codecs))),
             f"{tensor.bytes:,}",
             f"{tensor.bits_per_element:.3f}",
         )
@@ -61,5 +85,5 @@ def print_verification(console: Console, verification: Verification) -> None:
     """One line per check."""
     for check in verification.checks:
         mark = "[green]ok  [/green]" if check.passed else "[red]FAIL[/red]"
-        console.print(f"{mark} {check.name}: ", end="")
-        console.print(check.detail, markup=False, highlight=False, soft_wrap=True)
+        console.print(mark, end=" ")
+        say(console, f"{check.name}: {check.detail}")

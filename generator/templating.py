@@ -15,7 +15,7 @@ _PACKAGE = Path(__file__).parent
 def _environment() -> Environment:
     # A wheel carries the folder inside the package; a checkout has it beside.
     folders = [_PACKAGE / "templates", _PACKAGE.parent / "templates"]
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(folders),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -23,6 +23,8 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
         autoescape=False,
     )
+    environment.filters["ascii"] = ascii  # a string as Python text; JSON's differs outside the basic plane
+    return environment
 
 
 def render(template: str, **values: Any) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from generator.artifact import read_artifact
 from generator.errors import InputError
-from generator.files import write_atomically
+from generator.files import check_output, write_atomically
 from generator.payload import decode_payload
 
 BUNDLE = "bundle"  # folder for modules and data files, away from the names that unpack gives
@@ -50,6 +50,8 @@ def unpack(path: str | Path, output: str | Path | None = None) -> Unpacked:
     state_dict = decode_payload(payload) if payload is not None else {}
     contents: dict[str, bytes] = {}
     if output is not None and payload is not None:
+        if "__metadata__" in state_dict:
+            raise InputError(f"{path}: safetensors keeps the name '__metadata__' for itself, and a tensor here has it")
         try:
             contents["weights.safetensors"] = save(state_dict)
         except (SafetensorError, KeyError, ValueError) as error:
@@ -64,6 +66,7 @@ def unpack(path: str | Path, output: str | Path | None = None) -> Unpacked:
     if output is not None:
         for name in contents:
             _check_folders(Path(output), name)
+            check_output(Path(output) / name, [path, *artifact.beside])
         for name, data in contents.items():
             write_atomically(Path(output) / name, data)
             files.append(Path(output) / name)

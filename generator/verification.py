@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -13,21 +13,28 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from generator.artifact import Artifact, read_artifact
 from generator.checkpoint import load_checkpoint, tensor_bytes
 from generator.encode import quantization_error
-from generator.errors import CheckError
-from generator.payload import decode_payload, same_bits
+from generator.errors import CheckError, InputError
+from generator.execution import Execution, execute
+from generator.manifest import TORCH_DTYPES
+from generator.payload import StoredTensor, decode_payload, same_bits
 
 TIMEOUT = 1800.0  # seconds
 TOLERANCE = 0.5  # relative error; another checkpoint of the same shape has about 1.4, ternary of a Gaussian 0.44
+# Variables that a program under test has no business with, or that would lead it to other files.
+_WITHHELD = re.compile(
+    r"GOLFPACK_|PYTHON(PATH|HOME|STARTUP|INSPECT)|.*(TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_?KEY)"
+)
 
 # Runs in an isolated interpreter: the loader as it is inlined, and nothing else of golfpack.
 _LOADER_PROGRAM = """
 import hashlib, json, sys
-scope = {sys.argv[3]: open(sys.argv[1], "rb")}
+scope = {sys.argv[3]: open(sys.argv[1], "rb").read()}
 exec(open(sys.argv[2], encoding="utf-8").read(), scope)
 loaded = scope[sys.argv[4]]()
 import torch
@@ -84,7 +91,8 @@ def verify(
     Args:
         path: the artifact.
         budget: bytes that it may have.
-        run: execute the loader and then the whole file, each in a fresh process away from the checkout.
+        run: execute the loader and then the whole file, each in a fresh process away from the checkout, without the
+            environment's variables whose names speak of secrets; what it starts ends with it.
         against: a checkpoint that the weights should come from: names, shapes and dtypes must agree, tensors that were not
             quantized must be equal, quantized ones within `tolerance`.
         key: where in a nested checkpoint the state dict is.
@@ -99,6 +107,8 @@ def verify(
         InputError: the file is missing, not golfpack's, or damaged; or the checkpoint is unusable.
     """
     artifact = read_artifact(path)
+    if artifact.foreign is not None:
+        raise InputError(f"{path} was made by another tool, so nothing says whether it is intact; inspect and unpack read it")
     state_dict = decode_payload(artifact.parts.payload) if artifact.parts.payload is not None else {}
     result = Verification(str(path), artifact.size)
     _check(result, "intact", lambda: f"checksums match; {len(state_dict)} tensors decode")
@@ -107,7 +117,8 @@ def verify(
     if against is not None:
         checkpoint = load_checkpoint(against, key)
         original = {name: checkpoint.tensors[first] for first, all_names in checkpoint.names.items() for name in all_names}
-        _check(result, "against", lambda: _compare(state_dict, original, tolerance))
+        stored = {name: tensor for tensor in (artifact.manifest.tensors if artifact.manifest else ()) for name in tensor.names}
+        _check(result, "against", lambda: _compare(state_dict, stored, original, tolerance))
     if run and artifact.loader:
         _check(result, "loader", lambda: _run_loader(artifact, state_dict, timeout))
     if run:
@@ -128,7 +139,7 @@ def _within(size: int, budget: int) -> str:
     return f"{size:,} bytes, {budget - size:,} below the budget of {budget:,}"
 
 
-def _compare(loaded: dict[str, Tensor], original: dict[str, Tensor], tolerance: float) -> str:
+def _compare(loaded: dict[str, Tensor], stored: dict[str, StoredTensor], original: dict[str, Tensor], tolerance: float) -> str:
     if loaded.keys() != original.keys():
         missing, extra = sorted(original.keys() - loaded.keys()), sorted(loaded.keys() - original.keys())
         raise CheckError(f"tensor names differ: {len(missing)} missing {missing[:3]}, {len(extra)} extra {extra[:3]}")
@@ -143,8 +154,7 @@ def _compare(loaded: dict[str, Tensor], original: dict[str, Tensor], tolerance: 
         if same_bits(tensor, reference):
             equal += 1
             continue
-        if not reference.is_floating_point():
-            raise CheckError(f"tensor {name!r} ({reference.dtype}) must be kept exactly, and differs")
+        _check_kept(name, tensor, stored[name], reference)
         error = quantization_error(reference, tensor)
         if not error <= tolerance:
             raise CheckError(f"tensor {name!r} is {error:.3f} away from the checkpoint, above the tolerance of {tolerance}")
@@ -153,6 +163,17 @@ def _compare(loaded: dict[str, Tensor], original: dict[str, Tensor], tolerance: 
     return f"{equal} of {len(original)} tensors equal; greatest relative error {worst:.4f}" + (
         f" ({worst_name})" if worst_name else ""
     )
+
+
+def _check_kept(name: str, tensor: Tensor, stored: StoredTensor, reference: Tensor) -> None:
+    """That a tensor which was not quantized, but kept or rounded to a shorter type, is the checkpoint's, pruned zeros apart."""
+    if not (reference.is_floating_point() or reference.is_complex()):
+        raise CheckError(f"tensor {name!r} ({reference.dtype}) must be kept exactly, and differs")
+    if stored.dequantizer != "keep":
+        return
+    rounded = reference.to(TORCH_DTYPES[stored.stored]).to(reference.dtype)
+    if not same_bits(torch.where((tensor == 0) & (rounded != 0), 0, rounded).to(reference.dtype), tensor):
+        raise CheckError(f"tensor {name!r} was stored as {stored.stored} without quantization, and differs from the checkpoint")
 
 
 def _run_loader(artifact: Artifact, state_dict: dict[str, Tensor], timeout: float) -> str:
@@ -173,7 +194,7 @@ def _run_loader(artifact: Artifact, state_dict: dict[str, Tensor], timeout: floa
             function,
         ]
         completed = _execute(command, folder, timeout)
-    if completed.returncode:
+    if completed.status:
         raise CheckError(f"the loader fails: {_last_line(completed.stderr)}")
     digests = json.loads(completed.stdout)
     expected = {
@@ -193,29 +214,20 @@ def _run_file(artifact: Artifact, arguments: Sequence[str], timeout: float, resu
         for path in artifact.beside:
             Path(folder, path.name).write_bytes(path.read_bytes())
         completed = _execute([sys.executable, copy, *arguments], folder, timeout)
-    result.output = completed.stdout
-    if completed.returncode:
-        raise CheckError(f"the file exits with {completed.returncode}: {_last_line(completed.stderr)}")
+    result.output = completed.stdout.decode(errors="replace")
+    if completed.status:
+        raise CheckError(f"the file exits with {completed.status}: {_last_line(completed.stderr)}")
     return f"exit status 0; last line: {_last_line(completed.stdout)}"
 
 
-def _execute(command: Sequence[str | Path], folder: str, timeout: float) -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if key not in {"GOLFPACK_PAYLOAD", "PYTHONPATH"}}
-    try:
-        return subprocess.run(
-            command,
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise CheckError(f"not finished after {timeout:g} seconds (--timeout)") from error
+def _execute(command: Sequence[str | Path], folder: str, timeout: float) -> Execution:
+    environment = {name: value for name, value in os.environ.items() if not _WITHHELD.match(name.upper())}
+    completed = execute(command, folder=folder, environment=environment, timeout=timeout)
+    if completed.timed_out:
+        raise CheckError(f"not finished after {timeout:g} seconds (--timeout)")
+    return completed
 
 
-def _last_line(text: str) -> str:
-    lines = [line for line in text.splitlines() if line.strip()]
+def _last_line(text: bytes) -> str:
+    lines = [line for line in text.decode(errors="replace").splitlines() if line.strip()]
     return lines[-1][:300] if lines else "(no output)"

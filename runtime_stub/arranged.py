@@ -40,8 +40,12 @@ def decode_arranged(data: bytes, specs: Specs, inner: str, axes: Sequence[int], 
     parts = iter(decode(data, laid, *options))
     arrays = []
     for dtype, shape in specs:
-        octets = next(parts).transpose(np.argsort(axes))
-        matrix = np.empty(octets.shape, "u1")
-        matrix[next(parts) if ordered else ...] = octets
+        matrix = next(parts).transpose(np.argsort(axes))
+        if ordered:
+            order = next(parts)
+            places = order.argsort()
+            if (order[places] != np.arange(len(order))).any():
+                raise ValueError("row indices are no permutation")
+            matrix = matrix[places]
         arrays.append(np.frombuffer(bytearray(matrix.tobytes()), dtype).reshape(shape))
     return arrays

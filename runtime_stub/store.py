@@ -24,9 +24,9 @@ def decode_store(data: bytes, specs: Specs, widths: Sequence[tuple[int, int]]) -
     for (dtype, shape), (width, minimum) in zip(specs, widths):
         count = math.prod(shape)
         end = position - (-count * width // 8)
-        words = unpack_bits(data[position:end], count, width) if width else np.zeros(count, "i8")
         # Integers of the array's own size, so that float arrays come back through their bit patterns.
-        integer = "<i%d" % np.dtype(dtype).itemsize
-        arrays.append((words + minimum).astype(integer).view(dtype).reshape(shape))
+        array = np.empty(shape, "<i%d" % np.dtype(dtype).itemsize)
+        array[...] = (unpack_bits(data[position:end], count, width).reshape(shape) if width else np.zeros(1, "i8")) + minimum
+        arrays.append(array.view(dtype))
         position = end
     return arrays

@@ -168,7 +168,7 @@ def test_bare_payload_files(tmp_path: Path, checkpoint: Path) -> None:
 def test_damaged_artifacts_are_noticed(tmp_path: Path, artifact: Path, damage: str) -> None:
     text = artifact.read_text()
     lines = text.split("\n")
-    row = {"payload": -1, "code": 2, "frame": 5}.get(damage)
+    row = {"payload": -2, "code": 2, "frame": 5}.get(damage)
     if row is None:
         text = text[:-200]
     else:

@@ -12,9 +12,10 @@ from helpers import run_python
 import generator
 from generator.carriers import REGISTRY, Parts
 from generator.errors import InputError
-from generator.source.bundle import add_bundle, collect_bundle
+from generator.source.bundle import add_bundle
+from generator.source.collecting import collect_bundle
 from generator.source.compress import compress_code
-from generator.source.script import read_script
+from generator.source.script import free_names, read_script
 from generator.source.shrink import STEPS, Shrinking, shrink
 from generator.source.unbundle import carried_files
 from generator.templating import render
@@ -78,7 +79,7 @@ def test_packed_and_unpacked_print_the_same(project: Path, tmp_path: Path) -> No
 def test_missing_files_are_noticed_while_packing(project: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"train\.py, line 10: reads 'model\.bin', which is not carried; add --include"):
         generator.wrap(project / "train.py", tmp_path / "x.py")
-    with pytest.raises(InputError, match=r"nowhere\.bin cannot be read"):
+    with pytest.raises(InputError, match=r"nowhere\.bin does not exist"):
         generator.wrap(project / "train.py", tmp_path / "x.py", include=[project / "nowhere.bin"])
     with pytest.raises(InputError, match=r"kernels is not a package"):
         generator.wrap(project / "train.py", tmp_path / "x.py", include=[project / "kernels"])
@@ -183,11 +184,17 @@ def carrying(folder: Path, files: list[str], modules: list[str]) -> Path:
     """An artifact with these names, which golfpack itself would not write."""
     function = render("read_file.py.j2", name="read", files={str(n): "b'x'" for n in range(len(files))})
     for number, name in enumerate(files):
-        function = function.replace(f'name == "{number}"', f"name == {name!r}")
+        function = function.replace(f"name == '{number}'", f"name == {name!r}")
     items = ", ".join(f"{name!r}: (False, 'y = 1')" for name in modules)
-    code = compress_code(f"{render('bundle.py.j2', modules='{' + items + '}')}\n{function}\nprint(1)\n".encode())
+    return write_artifact(folder, f"{render('bundle.py.j2', modules='{' + items + '}', replaced=())}\n{function}\nprint(1)\n")
+
+
+def write_artifact(folder: Path, text: str) -> Path:
+    """An artifact that executes a text."""
     path = folder / "hostile.py"
-    path.write_bytes(REGISTRY["base85"].write(Parts(code, None, "", "Y", "", ""), "x").main)
+    _, code_name, scratch_name = free_names(ast.parse(text))
+    parts = Parts(compress_code(text.encode()), None, "", code_name, scratch_name, "")
+    path.write_bytes(REGISTRY["base85"].write(parts, "x").main)
     return path
 
 
@@ -221,10 +228,8 @@ def test_names_that_clash_are_refused(tmp_path: Path, files: list[str], modules:
 
 def test_values_that_would_have_to_be_run_are_refused(tmp_path: Path) -> None:
     text = render("read_file.py.j2", name="read", files={"a": "open('/etc/passwd').read()"})
-    path = tmp_path / "hostile.py"
-    path.write_bytes(REGISTRY["base85"].write(Parts(compress_code(text.encode()), None, "", "Y", "", ""), "x").main)
     with pytest.raises(InputError, match="could run code"):
-        generator.unpack(path)
+        generator.unpack(write_artifact(tmp_path, text))
 
 
 def test_links_in_the_output_folder_are_not_followed(tmp_path: Path) -> None:
@@ -239,3 +244,64 @@ def test_links_in_the_output_folder_are_not_followed(tmp_path: Path) -> None:
             generator.unpack(path, folder)
         assert not (folder / "source.py").exists()
         assert not list(elsewhere.iterdir())
+
+
+ODD = {
+    "a standard name": (
+        {"statistics.py": "def mean(values): return 'own'\n", "random.py": "VALUE = 'own'\n"},
+        "import random, statistics\nprint(statistics.mean([1]), random.VALUE)\n",
+        "takes the place of the standard module random",
+    ),
+    "a standard name that Python has imported before": (
+        {"os.py": "name = 'own'\n", "io.py": ""},
+        "import io, os\nprint(os.name, io.StringIO('x').read())\n",
+        None,
+    ),
+    "a standard module that the bootstrap imports": (
+        {"zlib.py": "crc32 = 'own'\n", "base64.py": "import zlib\nb85decode = zlib.crc32\n"},
+        "import base64\nprint(base64.b85decode)\n",
+        "takes the place of the standard module base64",
+    ),
+    "a folder without __init__": (
+        {"tools/deep/er.py": "VALUE = 1\n", "tools/flat.py": "from tools.deep.er import VALUE\n"},
+        "import tools.flat\nfrom tools.deep import er\nprint(tools.flat.VALUE, er.VALUE)\n",
+        None,
+    ),
+    "a name in a call": (
+        {"helper.py": "VALUE = 2\n", "more.py": "VALUE = 3\n"},
+        "import importlib\nprint(importlib.import_module('helper').VALUE, __import__('more').VALUE)\n",
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_modules_are_found_as_python_finds_them(golfpack, tmp_path: Path, name: str) -> None:
+    files, text, note = ODD[name]
+    project = tmp_path / "project"
+    for file, contents in {**files, "train.py": text}.items():
+        (project / file).parent.mkdir(parents=True, exist_ok=True)
+        (project / file).write_text(contents)
+    result = golfpack("wrap", project / "train.py", "-o", tmp_path / "out" / "packed.py")
+    assert result.status == 0, result.err
+    assert note is None or note in result.err
+    expected = run_python(sys.executable, project / "train.py", cwd=tmp_path)
+    assert run_python(sys.executable, tmp_path / "out" / "packed.py", cwd=tmp_path / "out") == expected != ""
+
+
+@pytest.mark.parametrize(
+    ("line", "note"),
+    [
+        ("sys.path.insert(0, 'lib')", "line 2: sys.path is used; modules that are found through it are not carried"),
+        ("importlib.import_module(sys.argv[0])", "line 2: import_module() of a name that is not known beforehand"),
+        ("importlib.import_module('.x', 'y')", "line 2: import_module() of a name that is not known beforehand"),
+        ("data = open(os.path.join(os.path.dirname(__file__), 'd'))", "line 2: files are looked for beside the script"),
+        ("data = Path(__file__).resolve().parent / 'd'", "line 2: files are looked for beside the script"),
+        ("data = sys.argv + [importlib.import_module('json'), Path('.').parent]", None),
+    ],
+)
+def test_what_is_not_carried_is_said(tmp_path: Path, line: str, note: str | None) -> None:
+    tree = ast.parse(f"import sys, os, importlib; from pathlib import Path\n{line}\n")
+    notes = collect_bundle(tmp_path / "script.py", tree).notes
+    assert [found for found in notes if note and found.startswith(note)] == notes
+    assert bool(notes) == bool(note)

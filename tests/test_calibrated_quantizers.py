@@ -266,11 +266,11 @@ def test_the_guard_leaves_pruned_weights_alone() -> None:
 
 def test_symbols_take_the_narrowest_dtype() -> None:
     for value, dtype in ((127, "|i1"), (-128, "<i2"), (32767, "<i2"), (-32768, "<i4"), (2**30, "<i4")):
-        array = integers(torch.tensor([0.0, value]))
+        array = integers("w", torch.tensor([0.0, value]))
         assert array.dtype.str == dtype
         assert array[1] == value
     with pytest.raises(InputError, match="don't fit 32 bits"):
-        integers(torch.tensor([1e12]))
+        integers("w", torch.tensor([1e12]))
 
 
 def zeroed(statistics: TensorStatistics, inputs: bool, outputs: bool) -> TensorStatistics:
@@ -373,7 +373,7 @@ def test_pruning() -> None:
     assert int((pruned == 0).sum()) == OUT * IN // 4
     assert tensor[pruned == 0].abs().max() <= tensor[pruned != 0].abs().min()
     for nested in ("nothing", "prune"):
-        with pytest.raises(ValueError, match="unknown quantizer"):
+        with pytest.raises(InputError, match="key 'then': unknown quantizer"):
             REGISTRY["prune"](fraction=0.5, then=nested)
 
 

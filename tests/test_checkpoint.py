@@ -105,7 +105,7 @@ BROKEN = {
     "objects.npz": (lambda path: np.savez(path, w=np.array([Evil()], dtype=object)), "not a readable .npz file"),
     "strings.npz": (lambda path: np.savez(path, w=np.array(["a"])), "array 'w'.*dtype <U1"),
     "weights.bin": (lambda path: path.write_bytes(b"1234"), "unknown suffix '.bin'"),
-    "folder.pt": (lambda path: path.mkdir(), "is not a file"),
+    "folder.pt": (lambda path: path.mkdir(), "is a folder, not a file"),
 }
 
 

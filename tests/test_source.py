@@ -184,7 +184,7 @@ def test_inlined_import_keeps_its_place_and_name(tmp_path: Path) -> None:
     script = read_script(write(tmp_path, text))
     payload = encode_state_dict({"w": torch.ones(3)})
     rendered = render_code(script, payload, Options(shrinking=Shrinking(keep_names=frozenset({"f"}))))
-    scope = {rendered.names[0]: io.BytesIO(payload), "__name__": "__main__"}
+    scope = {rendered.names[0]: payload, "__name__": "__main__"}
     exec(compile(rendered.text, "packed", "exec"), scope)
     assert scope["f"]()["w"].tolist() == [1, 1, 1]
     assert len(set(rendered.names)) == 3

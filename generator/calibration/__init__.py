@@ -11,19 +11,17 @@ A calibration function, named on the command line as MODULE:FUNCTION, takes no a
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Any, NamedTuple
 
 from torch import nn
 
 from generator.calibration.language_model import Logits, generate, language_model_loss, plain_logits
-from generator.calibration.run import Loss, Progress, collect_statistics, init_distributed
+from generator.calibration.run import Loss, Progress, check_weights, collect_statistics, init_distributed
 from generator.errors import InputError
 from generator.statistics import Statistics
+from generator.user_code import call, load_function
 
 __all__ = [
     "Calibration",
@@ -44,37 +42,6 @@ class Calibration(NamedTuple):
     batches: Any
     loss: Loss
     logits: Logits = plain_logits
-
-
-def load_function(where: str) -> Callable[..., Any]:
-    """The function that MODULE:FUNCTION names; MODULE is importable, or the path of a .py file.
-
-    Raises:
-        InputError: there is no such module or function, or importing it fails.
-    """
-    module_name, _, function_name = where.rpartition(":")
-    if not module_name or not function_name:
-        raise InputError(f"{where!r} does not name a function; write MODULE:FUNCTION or path/to/file.py:FUNCTION")
-    try:
-        if module_name.endswith(".py"):
-            path = Path(module_name).resolve()
-            spec = importlib.util.spec_from_file_location(path.stem, path)
-            if spec is None or spec.loader is None or not path.is_file():
-                raise InputError(f"{module_name} does not exist")
-            module = importlib.util.module_from_spec(spec)
-            sys.path.insert(0, str(path.parent))  # files import their neighbours
-            sys.modules[path.stem] = module
-            spec.loader.exec_module(module)
-        else:
-            sys.path.insert(0, "")
-            module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise InputError(f"{module_name} can't be imported: {error}") from error
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        raise InputError(f"{module_name} has no function {function_name!r}")
-    result: Callable[..., Any] = function
-    return result
 
 
 def calibrate(
@@ -111,12 +78,14 @@ def calibrate(
         raise InputError("a calibration function must return an nn.Module first and a loss function third")
     if given.model.training:
         raise InputError("the calibration's model is in training mode; call model.eval()")
+    check_weights(given.model)
     batches, loss = given.batches, given.loss
     if self_generate:
         if length is None:
-            length = _length(next(iter(batches), None))
+            length = _length(call("the calibration's batches can't be made", lambda: next(iter(batches), None)))
         generated: Progress | None = (lambda done, total: progress("sampling", done, total)) if progress else None
-        batches = generate(
+        sample = partial(
+            generate,
             given.model,
             self_generate,
             length,
@@ -128,6 +97,7 @@ def calibrate(
             seed=seed,
             progress=generated,
         )
+        batches = call("sampling from the calibration's model fails", sample)
         loss = language_model_loss(given.logits)
     collected: Progress | None = (lambda done, total: progress("calibrating", done, total)) if progress else None
     return collect_statistics(given.model, batches, loss, kind=kind, seed=seed, progress=collected)

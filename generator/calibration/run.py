@@ -9,12 +9,14 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 from generator.calibration.aliases import Block, Parameters
 from generator.calibration.collect import Use, Watch
 from generator.calibration.moments import Moments, combine
 from generator.errors import InputError
 from generator.statistics import Statistics
+from generator.user_code import call
 
 Loss = Callable[[nn.Module, Any], Tensor]
 Progress = Callable[[int, int], None]  # batches done, batches in all
@@ -45,26 +47,25 @@ def collect_statistics(
     Raises:
         InputError: no batch, a loss that is not a finite scalar, or no weight that could be followed.
     """
-    batches = list(batches)
-    if not batches:
+    made: list[Any] = call("the calibration's batches can't be made", list, batches)
+    check_weights(model)
+    if not made:
         raise InputError("calibration has no batches")
     if kind not in ("token", "sequence"):
         raise InputError(f"unknown kind of statistics {kind!r}; known: token, sequence")
     named = {name: value for name, value in model.state_dict(keep_vars=True).items() if isinstance(value, Tensor)}
     parameters = Parameters(named)
     moments = Moments(parameters, kind == "sequence")
-    total = len(batches) * (2 if kind == "sequence" else 1)
+    total = len(made) * (2 if kind == "sequence" else 1)
     required = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in required:
         parameter.requires_grad_(False)
     try:
-        watch = _first_pass(model, batches, loss, moments, seed, lambda done: progress and progress(done, total))
+        watch = _first_pass(model, made, loss, moments, seed, lambda done: progress and progress(done, total))
         _reduce(moments)
         if kind == "sequence":
             factors = moments.inverse_factors()
-            _second_pass(
-                model, batches, loss, moments, factors, seed, lambda done: progress and progress(len(batches) + done, total)
-            )
+            _second_pass(model, made, loss, moments, factors, seed, lambda done: progress and progress(len(made) + done, total))
             _reduce_group(moments.sequence_outputs)
     finally:
         for parameter in required:
@@ -149,7 +150,7 @@ def _run(model: nn.Module, batch: Any, loss: Loss, watch: Watch, collector: _Col
     watch.largest_rows = 0
     watch.pending.clear()
     with torch.enable_grad(), watch:
-        value = loss(model, batch)
+        value = call(f"the calibration's loss fails on batch {number}", loss, model, batch)
     if not isinstance(value, Tensor) or value.numel() != 1:
         raise InputError("the calibration's loss must return a scalar tensor, the loss summed over the batch's tokens")
     if not torch.isfinite(value):
@@ -159,7 +160,7 @@ def _run(model: nn.Module, batch: Any, loss: Loss, watch: Watch, collector: _Col
             "no use of a weight could be followed: the model must run uncompiled, with gradients enabled, and the loss must "
             "not detach its result"
         )
-    value.backward()  # type: ignore[no-untyped-call]
+    call(f"the backward pass fails on batch {number}", value.backward)
     with torch.no_grad():
         collector.flush()
     watch.parameters.forget_copies()
@@ -267,10 +268,28 @@ def _statistics(moments: Moments, watch: Watch, kind: str) -> Statistics:
     if not shapes:
         raise InputError(f"no weight could be followed: {'; '.join(f'{n}: {why}' for n, why in missing.items())}")
     transposed = [name for name in shapes if moments.transposed[name]]
-    return Statistics(kind, moments.tokens, moments.sequences, tensors, shapes, names, transposed, missing)
+    statistics = Statistics(kind, moments.tokens, moments.sequences, tensors, shapes, names, transposed, missing)
+    statistics.check()
+    return statistics
+
+
+def check_weights(model: nn.Module) -> None:
+    """That a model's weights are numbers.
+
+    Raises:
+        InputError: one holds NaN or Inf, which every loss and moment would then be.
+    """
+    for name, parameter in model.named_parameters():
+        if isinstance(parameter, UninitializedParameter):
+            raise InputError(f"weight {name!r} of the calibration's model is not initialized")
+        if not torch.isfinite(parameter).all():
+            raise InputError(f"weight {name!r} of the calibration's model holds NaN or Inf; repair it first")
 
 
 def init_distributed() -> None:
     """Join torchrun's process group, when there is one to join."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and dist.is_available() and not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    size = os.environ.get("WORLD_SIZE", "1")
+    if not size.isdecimal():
+        raise InputError(f"the environment's WORLD_SIZE must be a number of processes, not {size!r}")
+    if int(size) > 1 and dist.is_available() and not dist.is_initialized():
+        call("the process group can't be joined", dist.init_process_group, "nccl" if torch.cuda.is_available() else "gloo")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -23,7 +24,7 @@ class Parts:
     Attributes:
         code: compressed code.
         payload: the payload, or None for a script without weights.
-        payload_name: the global variable that the loader finds the open payload file in; "" without weights.
+        payload_name: the global variable that the loader finds the bytes of the payload's file in; "" without weights.
         code_name: another global variable that the script does not use.
         scratch_name: and another.
         header: comment line that says what the file is, without the "#"; "" for none.
@@ -87,7 +88,12 @@ class Carrier(ABC):
 
     @abstractmethod
     def source(self, payload: bytes, header_size: int) -> tuple[str, tuple[int, ...]]:
-        """How the loader gets at the payload: a function of runtime_stub.carriage, and its arguments after the open file."""
+        """How the loader gets at the payload: a function of runtime_stub.carriage, and its arguments after the file's bytes.
+
+        Args:
+            payload: the payload.
+            header_size: characters of the header that `write` will be given; 0 for none.
+        """
 
     @abstractmethod
     def read(self, data: bytes, open_beside: Opener) -> Carried | None:
@@ -97,22 +103,55 @@ class Carrier(ABC):
             InputError: this carrier wrote it, but it is damaged.
         """
 
+    def files_beside(self, data: bytes, open_beside: Opener) -> tuple[str, ...]:
+        """Names of the files that lie beside a main file of this carrier and are the ones it was made with.
 
-def render_bootstrap(template: str, parts: Parts, **values: Any) -> str:
-    """Fill a carrier's template: what decompresses and executes the code is the same for all."""
+        Raises:
+            InputError: one can't be read.
+        """
+        return ()
+
+
+def render_bootstrap(
+    template: str,
+    parts: Parts,
+    carried: bytes,
+    *,
+    carried_name: str = "",
+    decoded: str = "",
+    conversion: str = "",
+    condition: str = "",
+    modules: tuple[str, ...] = (),
+    **values: Any,
+) -> str:
+    """Fill a carrier's template: what checks, decompresses and executes the code is the same for all.
+
+    Args:
+        template: its file.
+        parts: what is carried.
+        carried: the code as it stands in the file; its checksum is checked before anything is made of it.
+        carried_name: the variable that holds that; without it, the code's.
+        decoded: expression of the compressed code; without it, the code's variable.
+        conversion: statements that come before it is used.
+        condition: further ground to refuse the file, `or …`.
+        modules: what the template imports beside what the code's compression needs.
+        values: what else the template asks for.
+    """
     coder = CODERS[parts.coder]
-    expression = coder.expression.format(code=parts.code_name, scratch=parts.scratch_name)
+    names = {"code": decoded or parts.code_name, "scratch": parts.scratch_name}
     return render(
         template,
         header=parts.header,
-        modules=coder.modules,
-        setup=coder.setup.format(code=parts.code_name, scratch=parts.scratch_name),
-        expression=expression,
+        modules=sorted({*modules, *coder.modules, *(["linecache"] if parts.traceable else []), "zlib"}),
+        setup=coder.setup.format(**names),
+        expression=coder.expression.format(**names),
         code_name=parts.code_name,
-        scratch_name=parts.scratch_name,
+        carried_name=carried_name or parts.code_name,
         payload_name=parts.payload_name,
         payload=parts.payload is not None,
-        crc=zlib.crc32(parts.code),
+        crc=zlib.crc32(carried),
+        condition=condition,
+        conversion=conversion,
         damaged=DAMAGED,
         traceable=parts.traceable,
         source_name=SOURCE_NAME,
@@ -132,11 +171,17 @@ def coder_of(bootstrap: bytes) -> tuple[str, bool]:
     raise InputError("the artifact's bootstrap does not decompress in a known way")
 
 
-def check_code(code: bytes, crc: bytes) -> None:
-    """Compare the code with the checksum in the bootstrap.
+def scratch_of(bootstrap: bytes) -> str:
+    """The scratch variable of a bootstrap, where it uses one."""
+    found = re.search(rb"(\w+)=zlib\.decompressobj\(\)", bootstrap)
+    return found[1].decode() if found else ""
+
+
+def check_code(carried: bytes, crc: bytes) -> None:
+    """Compare the code, as it stands in the file, with the checksum in the bootstrap.
 
     Raises:
         InputError: it differs.
     """
-    if zlib.crc32(code) != int(crc):
+    if zlib.crc32(carried) != int(crc):
         raise InputError("the artifact is damaged: the checksum of its code does not match")

@@ -6,17 +6,17 @@ import base64
 import re
 from typing import ClassVar
 
-from generator.carriers.base import Carried, Carrier, Opener, Parts, Written, check_code, coder_of, render_bootstrap
+from generator.carriers.base import Carried, Carrier, Opener, Parts, Written, check_code, coder_of, render_bootstrap, scratch_of
 from generator.errors import InputError
 
 # The whole file, as templates/base85.py.j2 writes it; what a match leaves open is compared with a fresh rendering.
 _LAYOUT = re.compile(
-    rb"(?:# (?P<header>[^\n]*)\n)?"
+    rb"(?:# (?P<header>[ -~]*)\n)?"
     rb"import [^\n]*\n"
-    rb'(?P<code_name>\w+)=base64\.b85decode\("(?P<code>[^"\n]*)"\)\n'
-    rb'(?:(?P<payload_name>\w+)=open\(__file__,"rb"\)\n)?'
+    rb'(?P<code_name>\w+)=b"(?P<code>[^"\n]*)"\n'
+    rb'(?:(?P<payload_name>\w+)=open\(__file__,"rb"\)\.read\(\)\n)?'
     rb"(?P<run>if zlib\.crc32\(\w+\)!=(?P<crc>[0-9]{1,10}):[^#]*?\n)"
-    rb"(?:#(?P<text>[!-u]*))?"
+    rb"(?:#(?P<text>[!-u]*)\n)?"
 )
 
 
@@ -28,8 +28,7 @@ class Base85(Carrier):
 
     def write(self, parts: Parts, stem: str) -> Written:
         text = encode_ascii85(parts.payload) if parts.payload is not None else ""
-        code = base64.b85encode(parts.code).decode()
-        return Written(render_bootstrap("base85.py.j2", parts, code=code, text=text).encode("ascii"))
+        return Written(render_text("base85.py.j2", parts, text=text))
 
     def source(self, payload: bytes, header_size: int) -> tuple[str, tuple[int, ...]]:
         return "read_base85", (len(payload) + -(-len(payload) // 4),)
@@ -48,17 +47,33 @@ class Base85(Carrier):
         return Carried(parts, len(layout["code"]), len(layout["text"] or b""))
 
 
+def render_text(template: str, parts: Parts, *, condition: str = "", modules: tuple[str, ...] = (), **values: str) -> bytes:
+    """A main file whose code is a base85 literal; arguments as for `render_bootstrap`."""
+    code = base64.b85encode(parts.code)
+    text = render_bootstrap(
+        template,
+        parts,
+        code,
+        decoded=f"base64.b85decode({parts.code_name})",
+        condition=condition,
+        modules=("base64", *modules),
+        code=code.decode(),
+        **values,
+    )
+    return text.encode("ascii")
+
+
 def text_parts(layout: re.Match[bytes], payload: bytes | None) -> Parts:
     """The parts of a file whose code is a base85 literal, from the groups of its layout.
 
     Raises:
         InputError: the code is damaged.
     """
+    check_code(layout["code"], layout["crc"])
     try:
         code = base64.b85decode(layout["code"])
     except ValueError as error:
         raise InputError(f"the artifact's base85 text is damaged: {error}") from error
-    check_code(code, layout["crc"])
     return Parts(
         code,
         payload,
@@ -68,12 +83,6 @@ def text_parts(layout: re.Match[bytes], payload: bytes | None) -> Parts:
         (layout["header"] or b"").decode("ascii", "replace"),
         *coder_of(layout["run"]),
     )
-
-
-def scratch_of(bootstrap: bytes) -> str:
-    """The scratch variable of a bootstrap, where it uses one."""
-    found = re.search(rb"(\w+)=zlib\.decompressobj\(\)", bootstrap)
-    return found[1].decode() if found else ""
 
 
 def encode_ascii85(data: bytes) -> str:
@@ -94,11 +103,9 @@ def decode_ascii85(text: bytes) -> bytes:
     Raises:
         ValueError: that encoder does not write such text.
     """
-    import io
-
     from runtime_stub.carriage import read_base85
 
-    data = read_base85(io.BytesIO(text), len(text))
+    data = read_base85(text, len(text))
     if encode_ascii85(data).encode() != text:
         raise ValueError("not the Ascii85 of any bytes")
     return data

@@ -9,22 +9,22 @@ from typing import ClassVar
 import numpy as np
 
 from generator.carriers.base import Carried, Carrier, Opener, Parts, Written, check_code, coder_of, render_bootstrap
-from generator.carriers.base85 import scratch_of
 from generator.errors import InputError
 
 # The time to turn base 253 back into bytes grows with the square of the length; this is about 0.2 s.
 NUMBER_LIMIT = 2**16
 _ESCAPES = ((b"\1", b"\1\5"), (b"\0", b"\1\2"), (b"\n", b"\1\3"), (b"\r", b"\1\4"))
+_UNESCAPING = r'.replace(b"\1\2",b"\0").replace(b"\1\3",b"\n").replace(b"\1\4",b"\r").replace(b"\1\5",b"\1")'
 _LAYOUT = re.compile(
     rb"#coding:latin1(?: (?P<header>[^\n]*))?\n"
     rb"import [^\n]*\n"
-    rb'(?P<file>\w+)=open\(__file__,"rb"\);(?P=file)\.seek\(-[0-9]{1,10},2\);(?P<code_name>\w+)='
-    rb"(?:0\nfor c in (?P=file)\.read\((?P<number>[0-9]{1,10})\):[^\n]*\n"
-    rb'(?P=code_name)=(?P=code_name)\.to_bytes\((?P<size>[0-9]{1,10}),"big"\)\n'
-    rb"|(?P=file)\.read\((?P<escaped>[0-9]{1,10})\)\.replace[^\n]*\n)"
-    rb"(?P<run>if zlib\.crc32\((?P=code_name)\)!=(?P<crc>[0-9]{1,10}):[^#]*?\n)"
+    rb'(?:(?P<payload_name>\w+)=open\(__file__,"rb"\)\.read\(\);(?P<scratch>\w+)=(?P=payload_name)'
+    rb'\[-[0-9]{1,10}:-(?P<payload_length>[0-9]{1,10})\]|(?P<scratch_alone>\w+)=open\(__file__,"rb"\)\.read\(\)\[-[0-9]{1,10}:\])\n'
+    rb"(?P<run>if zlib\.crc32\(\w+\)!=(?P<crc>[0-9]{1,10}):[^\n]*\n"
+    rb"(?P<code_name>\w+)=(?P<number>0\n)?[^#]*?\n)"
     rb"#(?P<text>[^\n\r\0]*)"
 )
+_SIZE = re.compile(rb'\.to_bytes\(([0-9]{1,10}),"big"\)')
 
 
 class Latin1(Carrier):
@@ -37,13 +37,17 @@ class Latin1(Carrier):
         escaped = len(parts.code) > NUMBER_LIMIT
         code = escape(parts.code) if escaped else to_base253(parts.code)
         text = code + (mark(parts.payload) if parts.payload is not None else b"")
+        name, scratch = parts.code_name, parts.scratch_name
+        number = f"{name}=0\nfor c in {scratch}:{name}={name}*253+c-1-(c>10)-(c>13)"
         bootstrap = render_bootstrap(
             "latin1.py.j2",
             parts,
-            escaped=escaped,
+            code,
+            carried_name=scratch,
+            conversion=f"{name}={scratch}{_UNESCAPING}" if escaped else number,
+            decoded=name if escaped else f'{name}.to_bytes({len(parts.code)},"big")',
             length=len(text),
             code_length=len(code),
-            code_size=len(parts.code),
         )
         return Written(bootstrap.encode("latin-1") + text)
 
@@ -55,26 +59,25 @@ class Latin1(Carrier):
         if layout is None:
             return None
         text = layout["text"]
-        length = int(layout["number"] or layout["escaped"])
+        length = len(text) - int(layout["payload_length"] or 0)
+        if length < 0:
+            raise InputError("the artifact's code is longer than its file")
+        check_code(text[:length], layout["crc"])
         if layout["number"]:
-            size = int(layout["size"])
-            if size > NUMBER_LIMIT or length > 2 * NUMBER_LIMIT or length > len(text):
+            size = _SIZE.search(layout["run"])
+            if size is None or length > 2 * NUMBER_LIMIT or int(size[1]) > NUMBER_LIMIT:
                 raise InputError("the artifact's code is longer than its file")
-            code = from_base253(text[:length], size)
+            code = from_base253(text[:length], int(size[1]))
         else:
             code = unescape(text[:length])
-        check_code(code, layout["crc"])
-        payload = unmark(text[length:]) if length < len(text) else None
-        coder, traceable = coder_of(layout["run"])
         parts = Parts(
             code,
-            payload,
-            layout["file"].decode() if payload is not None else "",
+            unmark(text[length:]) if layout["payload_name"] else None,
+            (layout["payload_name"] or b"").decode(),
             layout["code_name"].decode(),
-            scratch_of(layout["run"]) or layout["file"].decode(),
+            (layout["scratch"] or layout["scratch_alone"]).decode(),
             (layout["header"] or b"").decode("latin-1"),
-            coder,
-            traceable,
+            *coder_of(layout["run"]),
         )
         if self.write(parts, "").main != data:
             return None
@@ -141,8 +144,6 @@ def unmark(text: bytes) -> bytes:
     Raises:
         InputError: no place does.
     """
-    import io
-
     from runtime_stub.carriage import read_latin1
 
     octets = np.frombuffer(text, "u1")
@@ -151,4 +152,4 @@ def unmark(text: bytes) -> bytes:
     size = int(np.searchsorted(lengths, len(text)))
     if lengths[size] != len(text):
         raise InputError("the artifact's Latin-1 text is damaged")
-    return bytes(read_latin1(io.BytesIO(text), size, len(text) - size))
+    return read_latin1(text, size, len(text) - size)

@@ -1,23 +1,30 @@
-"""Two files: the script, with its code as in base85, and beside it the payload as it is. Both count."""
+"""Two files: the script, with its code as in base85, and beside it the payload as it is. Both count.
+
+The payload's name holds its digest, so that a new one never takes the place of that of an older artifact: the main file, which
+is put in place last, always finds the payload that it was made with.
+"""
 
 from __future__ import annotations
 
-import base64
-import json
+import ast
+import hashlib
 import re
+from pathlib import Path
 from typing import ClassVar
 
-from generator.carriers.base import Carried, Carrier, Opener, Parts, Written, render_bootstrap
-from generator.carriers.base85 import text_parts
+from generator.carriers.base import Carried, Carrier, Opener, Parts, Written
+from generator.carriers.base85 import render_text, text_parts
 from generator.errors import InputError
 
 _LAYOUT = re.compile(
-    rb"(?:# (?P<header>[^\n]*)\n)?"
+    rb"(?:# (?P<header>[ -~]*)\n)?"
     rb"import [^\n]*\n"
-    rb'(?P<code_name>\w+)=base64\.b85decode\("(?P<code>[^"\n]*)"\)\n'
-    rb'(?P<payload_name>\w+)=open\(os\.path\.join\([^\n"]*,(?P<sidecar>"[^\n"]*")\),"rb"\)\n'
-    rb"(?P<run>if zlib\.crc32\(\w+\)!=(?P<crc>[0-9]{1,10}):[^#]*?\n)"
+    rb'(?P<code_name>\w+)=b"(?P<code>[^"\n]*)"\n'
+    rb"try:(?P<payload_name>\w+)=open\(os\.path\.join\(os\.path\.dirname\(os\.path\.realpath\(__file__\)\),(?P<name>[^\n]*)\),"
+    rb'"rb"\)\.read\(\)\nexcept OSError as c:raise SystemExit\(c\)\n'
+    rb"(?P<run>if zlib\.crc32\(\w+\)!=(?P<crc>[0-9]{1,10}) [^#]*?\n)"
 )
+_NAME = re.compile(r"(?P<stem>.*)\.(?P<digest>[0-9a-f]{16})\.bin", re.DOTALL)
 
 
 class Sidecar(Carrier):
@@ -29,10 +36,11 @@ class Sidecar(Carrier):
 
     def write(self, parts: Parts, stem: str) -> Written:
         assert parts.payload is not None
-        code = base64.b85encode(parts.code).decode()
-        name = f"{stem}.bin"
-        text = render_bootstrap("sidecar.py.j2", parts, code=code, sidecar=json.dumps(name))
-        return Written(text.encode("ascii"), {name: parts.payload})
+        digest = digest_of(parts.payload)
+        name = f"{stem}.{digest}.bin"
+        condition = f' or hashlib.sha256({parts.payload_name}).hexdigest()[:{len(digest)}]!="{digest}"'
+        main = render_text("sidecar.py.j2", parts, sidecar=ascii(name), condition=condition, modules=("hashlib", "os"))
+        return Written(main, {name: parts.payload})
 
     def source(self, payload: bytes, header_size: int) -> tuple[str, tuple[int, ...]]:
         return "read_span", (0, len(payload))
@@ -41,14 +49,39 @@ class Sidecar(Carrier):
         layout = _LAYOUT.fullmatch(data)
         if layout is None:
             return None
-        try:
-            name = str(json.loads(layout["sidecar"]))
-        except ValueError as error:
-            raise InputError(f"the artifact's name of its payload is damaged: {error}") from error
-        if not name.endswith(".bin") or "/" in name or "\\" in name or name.startswith("."):
-            raise InputError(f"the artifact reads its payload from {name!r}, which is not beside it")
+        name, stem = _payload_name(layout["name"])
         payload = open_beside(name)
+        if not name.endswith(f".{digest_of(payload)}.bin"):
+            raise InputError(f"{name} is not the payload that the artifact was made with")
         parts = text_parts(layout, payload)
-        if self.write(parts, name.removesuffix(".bin")).main != data:
+        if self.write(parts, stem).main != data:
             return None
         return Carried(parts, len(layout["code"]), len(payload), (name,))
+
+    def files_beside(self, data: bytes, open_beside: Opener) -> tuple[str, ...]:
+        layout = _LAYOUT.fullmatch(data)
+        if layout is None:
+            return ()
+        name, _ = _payload_name(layout["name"])
+        return (name,) if name.endswith(f".{digest_of(open_beside(name))}.bin") else ()
+
+
+def digest_of(payload: bytes) -> str:
+    """What the payload's name and the main file hold of it: 64 bits of its SHA-256, hexadecimal."""
+    return hashlib.sha256(payload).hexdigest()[:16]
+
+
+def _payload_name(literal: bytes) -> tuple[str, str]:
+    """The name of the payload that a main file asks for, and the stem in it.
+
+    Raises:
+        InputError: it is none that `write` gives, or not of a file beside.
+    """
+    try:
+        name = ast.literal_eval(literal.decode("ascii"))
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        raise InputError(f"the artifact's name of its payload is damaged: {error}") from error
+    found = _NAME.fullmatch(name) if isinstance(name, str) else None
+    if found is None or not found["stem"] or Path(name).name != name or name.startswith("."):
+        raise InputError(f"the artifact reads its payload from {name!r}, which is not beside it")
+    return name, found["stem"]

@@ -7,8 +7,7 @@ import struct
 import zlib
 from typing import ClassVar
 
-from generator.carriers.base import Carried, Carrier, Opener, Parts, Written, check_code, coder_of, render_bootstrap
-from generator.carriers.base85 import scratch_of
+from generator.carriers.base import Carried, Carrier, Opener, Parts, Written, check_code, coder_of, render_bootstrap, scratch_of
 from generator.errors import InputError
 
 _MAIN = b"__main__.py"
@@ -16,9 +15,9 @@ _TIME = 0x21 << 16  # 1 January 1980, the earliest that the format knows
 _END = 22
 _BOOTSTRAP = re.compile(
     rb"import [^\n]*\n__file__=__loader__\.archive\nsys\.path\[0\]=[^\n]*\n"
-    rb'(?P<file>\w+)=open\(__file__,"rb"\);(?P=file)\.seek\((?P<start>[0-9]{1,10})\);'
-    rb"(?P<code_name>\w+)=(?P=file)\.read\((?P<size>[0-9]{1,10})\)\n"
-    rb"(?P<run>if zlib\.crc32\((?P=code_name)\)!=(?P<crc>[0-9]{1,10}):[^#]*\n)"
+    rb'(?:(?P<payload_name>\w+)=open\(__file__,"rb"\)\.read\(\);(?P<named>\w+)=(?P=payload_name)'
+    rb'|(?P<alone>\w+)=open\(__file__,"rb"\)\.read\(\))\[(?P<start>[0-9]{1,10}):(?P<end>[0-9]{1,10})\]\n'
+    rb"(?P<run>if zlib\.crc32\(\w+\)!=(?P<crc>[0-9]{1,10}):[^#]*\n)"
 )
 
 
@@ -30,7 +29,9 @@ class ZipArchive(Carrier):
 
     def write(self, parts: Parts, stem: str) -> Written:
         front = (f"# {parts.header}\n" if parts.header else "").encode() + (parts.payload or b"")
-        bootstrap = render_bootstrap("zip_main.py.j2", parts, start=len(front), code_size=len(parts.code)).encode()
+        bootstrap = render_bootstrap(
+            "zip_main.py.j2", parts, parts.code, modules=("os", "sys"), start=len(front), code_size=len(parts.code)
+        ).encode()
         front += parts.code
         common = struct.pack("<5H3I2H", 10, 0, 0, 0, 0x21, zlib.crc32(bootstrap), len(bootstrap), len(bootstrap), len(_MAIN), 0)
         local = b"PK\3\4" + common + _MAIN + bootstrap
@@ -51,24 +52,22 @@ class ZipArchive(Carrier):
         layout = _BOOTSTRAP.fullmatch(data[local + 30 + len(_MAIN) : central])
         if layout is None:
             return None
-        start, size = int(layout["start"]), int(layout["size"])
-        if start + size != local:
+        start, end = int(layout["start"]), int(layout["end"])
+        if not start <= end == local:
             raise InputError("the artifact's code is not where its bootstrap reads it")
-        code = data[start:local]
+        code = data[start:end]
         check_code(code, layout["crc"])
-        coder, traceable = coder_of(layout["run"])
         header = re.match(rb"# (golfpack [^\n]{0,200})\n", data)
         front = header.end() if header else 0
         parts = Parts(
             code,
-            data[front:start] if front < start else None,
-            layout["file"].decode() if front < start else "",
-            layout["code_name"].decode(),
-            scratch_of(layout["run"]) or layout["file"].decode(),
+            data[front:start] if layout["payload_name"] else None,
+            (layout["payload_name"] or b"").decode(),
+            (layout["named"] or layout["alone"]).decode(),
+            scratch_of(layout["run"]),
             header[1].decode("ascii", "replace") if header else "",
-            coder,
-            traceable,
+            *coder_of(layout["run"]),
         )
         if self.write(parts, "").main != data:
             return None
-        return Carried(parts, size, start - front)
+        return Carried(parts, end - start, start - front)

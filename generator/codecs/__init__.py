@@ -8,18 +8,18 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from generator.codecs.arranged import Arranged
+from generator.codecs.arranged import Arranged, check_arranged
 from generator.codecs.auto import Auto
 from generator.codecs.base import Codec, Encoded
-from generator.codecs.brotli_raw import Brotli
-from generator.codecs.deflate import Zlib
-from generator.codecs.lzma_raw import Lzma
+from generator.codecs.brotli_raw import Brotli, check_brotli
+from generator.codecs.deflate import Zlib, check_zlib
+from generator.codecs.lzma_raw import Lzma, check_lzma
 from generator.codecs.rans import Rans
 from generator.codecs.rans_check import check_rans, check_rans_rows
 from generator.codecs.rans_rows import RansRows
-from generator.codecs.store import Store
-from generator.codecs.ternary import Base3, Bitmask
-from generator.codecs.zstd import Zstd
+from generator.codecs.store import Store, check_store
+from generator.codecs.ternary import Base3, Bitmask, check_base3, check_bitmask
+from generator.codecs.zstd import Zstd, check_zstd
 
 __all__ = ["CHECKS", "REGISTRY", "REQUIRES", "Auto", "Codec", "Encoded", "codec_errors"]
 
@@ -53,6 +53,14 @@ def codec_errors() -> list[type[Exception]]:
 # Codec id → function of (coded size, specs, options) from an untrusted manifest; it raises ValueError before anything that
 # they ask for is allocated.
 CHECKS: dict[str, Callable[[int, Sequence[tuple[str, tuple[int, ...]]], Sequence[Any]], None]] = {
+    "arranged": check_arranged,
+    "base3": check_base3,
+    "bitmask": check_bitmask,
+    "brotli": check_brotli,
+    "lzma": check_lzma,
     "rans": check_rans,
     "rans_rows": check_rans_rows,
+    "store": check_store,
+    "zlib": check_zlib,
+    "zstd": check_zstd,
 }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from generator.codecs.base import Codec, Encoded
-from generator.codecs.deflate import Zlib
-from generator.codecs.lzma_raw import Lzma
+from generator.codecs.deflate import Zlib, check_zlib
+from generator.codecs.lzma_raw import Lzma, check_lzma
+from generator.limits import Specs, decoded_limit, is_integer, spec_bytes
 from runtime_stub.arranged import row_count
 from runtime_stub.split import Array
 
@@ -46,6 +47,19 @@ class Arranged(Codec):
                 parts.append(order.astype("<u4"))
         encoded = (Lzma() if self.inner == "lzma" else Zlib()).encode(parts)
         return Encoded(encoded.data, [self.inner, axes, int(self.order is not None), *encoded.options])
+
+
+def check_arranged(size: int, specs: Specs, options: Sequence[Any]) -> None:
+    """Raise ValueError unless the axes are a permutation, and the inner codec takes its options."""
+    if len(options) < 3 or options[0] not in ("lzma", "zlib") or not is_integer(options[2], 0, 1):
+        raise ValueError("an arranged stream has malformed options")
+    inner, axes, ordered, *others = options
+    if not isinstance(axes, list) or not all(is_integer(axis, 0, 2) for axis in axes) or sorted(axes) != [0, 1, 2]:
+        raise ValueError("an arranged stream has axes that are no permutation of 0, 1, 2")
+    {"lzma": check_lzma, "zlib": check_zlib}[inner](size, specs, others)
+    indices = [("<u4", (row_count(shape),)) for _, shape in specs] if ordered else []
+    if spec_bytes([*specs, *indices]) > decoded_limit(size):
+        raise ValueError(f"an arranged stream of {size:,} bytes can't hold so many rows")
 
 
 def row_order(matrix: Array, order: str) -> Array:

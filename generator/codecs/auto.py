@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
 from generator.codecs.base import Codec, Encoded
 from generator.codecs.brotli_raw import Brotli
 from generator.codecs.deflate import Zlib
@@ -38,7 +40,10 @@ class Auto(Codec):
     """
 
     id: ClassVar[str] = "auto"
-    allow: tuple[Literal["brotli", "zstandard"], ...] = ()
+    allow: tuple[Literal["brotli", "zstandard"], ...] = Field((), strict=False)  # a list in TOML
+
+    def needed_to_build(self) -> tuple[str, ...]:
+        return self.allow
 
     def candidates(self) -> list[tuple[Codec, Codec]]:
         """The codecs to choose from, each with the one that stands for it in trials (without its own search)."""
@@ -77,7 +82,12 @@ class Auto(Codec):
                 chosen = [min(subset, key=row.__getitem__) for row in sizes]
                 if set(chosen) == set(subset):  # else a smaller subset makes the same choice
                     streams = sum(row[c] for row, c in zip(sizes, chosen, strict=True)) + sum(overheads[c] for c in subset)
-                    mixes.append((streams, subset, chosen))
+                    shares = {
+                        c: [(row[c], numbers) for row, d, numbers in zip(sizes, chosen, groups.values(), strict=True) if d == c]
+                        for c in subset
+                    }
+                    if not any(_refused(candidates[c], arrays, share) for c, share in shares.items()):
+                        mixes.append((streams, subset, chosen))
         least_loader = loader_bytes(frozenset())
         plans: list[Plan] = []
         for streams, subset, chosen in sorted(mixes):
@@ -88,6 +98,12 @@ class Auto(Codec):
             plans.append(Plan(tuple(codecs[number] for number in range(len(arrays))), expected))
             plans = sorted(plans, key=lambda plan: plan.expected)[:count]
         return plans
+
+
+def _refused(codec: Codec, arrays: Sequence[Array], share: list[tuple[float, list[int]]]) -> bool:
+    """Whether a reader would not take one stream of these groups of arrays, each given with its expected bytes."""
+    members = [arrays[number] for _, numbers in share for number in numbers]
+    return bool(codec.refuses(members, int(sum(size for size, _ in share)) + codec.stream_bytes(members)))
 
 
 def expected_bytes(codec: Codec, arrays: Sequence[Array]) -> float:

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 from runtime_stub.split import Array
 
+UNKNOWN_SIZE = 2**48  # bytes of a stream that is not coded yet
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -32,7 +34,7 @@ class Codec(BaseModel, ABC):
     The decoder is the function with the same id in `runtime_stub.registry.DECODERS`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     id: ClassVar[str]
     requires: ClassVar[tuple[str, ...]] = ()  # modules that the decoder imports, beyond the standard library, numpy and torch
     mixes_dtypes: ClassVar[bool] = False  # whether arrays of several dtypes are better coded in one stream
@@ -41,9 +43,31 @@ class Codec(BaseModel, ABC):
         """Overhead of one stream of these arrays, however well they are coded."""
         return 0
 
+    def needed_to_build(self) -> tuple[str, ...]:
+        """Modules that `encode` may import, beyond the standard library, numpy and torch."""
+        return self.requires
+
+    def refuses(self, arrays: Sequence[Array], size: int = UNKNOWN_SIZE) -> str:
+        """Why a reader would not take one stream of these arrays, of so many bytes; "" when it would.
+
+        Asked before anything is coded, so that another codec can be chosen.
+        """
+        return ""
+
     @abstractmethod
     def encode(self, arrays: Sequence[Array]) -> Encoded:
         """Code arrays (little endian, any dtype but object, any shape) into one stream."""
+
+
+def specs_of(arrays: Sequence[Array]) -> list[tuple[str, tuple[int, ...]]]:
+    """The arrays' dtypes and shapes, as the manifest has them."""
+    return [(array.dtype.newbyteorder("<").str, array.shape) for array in arrays]
+
+
+def check_no_options(codec: str, options: Sequence[Any]) -> None:
+    """Raise ValueError if an untrusted manifest gives options to a codec that has none."""
+    if options:
+        raise ValueError(f"a {codec} stream has options")
 
 
 def joined(arrays: Sequence[Array]) -> bytes:

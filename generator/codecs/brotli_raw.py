@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
-from generator.codecs.base import Codec, Encoded, joined
+from generator.codecs.base import Codec, Encoded, check_no_options, joined
 from generator.errors import InputError
+from generator.limits import Specs
 from runtime_stub.split import Array
 
 
@@ -25,3 +26,8 @@ class Brotli(Codec):
         except ModuleNotFoundError as error:
             raise InputError("codec brotli needs the module brotli; install golfpack[codecs]") from error
         return Encoded(brotli.compress(joined(arrays), quality=self.quality, lgwin=24))
+
+
+def check_brotli(size: int, specs: Specs, options: Sequence[Any]) -> None:
+    """Raise ValueError if there are options."""
+    check_no_options("brotli", options)

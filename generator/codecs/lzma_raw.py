@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import lzma
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from generator.codecs.base import Codec, Encoded, joined
+from generator.limits import Specs, is_integer
 from runtime_stub.split import Array
 
 SAMPLE_BYTES = 1 << 18
@@ -28,6 +29,12 @@ class Lzma(Codec):
     lp: int | None = Field(default=None, ge=0, le=4)
     pb: int | None = Field(default=None, ge=0, le=4)
     nice_len: int | None = Field(default=None, ge=5, le=273)
+
+    @model_validator(mode="after")
+    def _check_sum(self) -> Lzma:
+        if (self.lc or 0) + (self.lp or 0) > 4:
+            raise ValueError(f"lc + lp must be at most 4, not {self.lc} + {self.lp}")
+        return self
 
     def encode(self, arrays: Sequence[Array]) -> Encoded:
         data = joined(arrays)
@@ -49,6 +56,12 @@ class Lzma(Codec):
             for pb in ([self.pb] if self.pb is not None else position)
             if lc + lp <= 4
         ]
+
+
+def check_lzma(size: int, specs: Specs, options: Sequence[Any]) -> None:
+    """Raise ValueError unless the options are literal context, literal position and position bits that LZMA allows."""
+    if len(options) != 3 or not all(is_integer(bits, 0, 4) for bits in options) or options[0] + options[1] > 4:
+        raise ValueError("an lzma stream has malformed options")
 
 
 def compress_raw(data: bytes, lc: int, lp: int, pb: int, nice_len: int = 273) -> bytes:

@@ -7,9 +7,10 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from generator.codecs.base import Codec, Encoded
+from generator.codecs.base import UNKNOWN_SIZE, Codec, Encoded, specs_of
+from generator.codecs.rans_check import MAX_TABLES, rans_excess
 from generator.codecs.rans_coder import RansWriter, choose_lanes, total_symbols
-from generator.codecs.scale_classes import make_kind
+from generator.codecs.scale_classes import Kind, make_kind
 from runtime_stub.rans import PERIOD, rans_matrix, rans_model
 from runtime_stub.split import Array
 
@@ -27,17 +28,17 @@ class Rans(Codec):
     def stream_bytes(self, arrays: Sequence[Array]) -> int:
         return 4 * choose_lanes(total_symbols(arrays))
 
+    def refuses(self, arrays: Sequence[Array], size: int = UNKNOWN_SIZE) -> str:
+        return rans_excess(size, choose_lanes(total_symbols(arrays)), specs_of(arrays))
+
     def encode(self, arrays: Sequence[Array]) -> Encoded:
         keys = [_kind_of(array) for array in arrays]
+        kinds = self._kinds(arrays, keys) if len(set(keys)) * 3 <= MAX_TABLES else []
+        if not kinds or sum(2 + kind.classes for kind in kinds) > MAX_TABLES:
+            # More tables than a reader allows: one kind for all arrays of a dtype, whatever their shapes.
+            keys = [(dtype, ()) for dtype, _ in keys]
+            kinds = self._kinds(arrays, keys)
         numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-        kinds = [
-            make_kind(
-                [a for a, k in zip(arrays, keys, strict=True) if k == key],
-                _by_bytes(arrays[keys.index(key)]),
-                self.model != "order0",
-            )
-            for key in numbers
-        ]
         options = [[kind.shift, *kind.arguments()] for kind in kinds]
         writer = RansWriter(choose_lanes(total_symbols(arrays)))
         models = [[rans_model(*arguments) for arguments in kind.arguments()] for kind in kinds]
@@ -53,6 +54,13 @@ class Rans(Codec):
                 classes = (rows[row : row + step, None] + columns).ravel()
                 writer.write(model, classes, matrix[row : row + step].ravel())
         return Encoded(writer.finish(), [writer.lanes, options, members])
+
+    def _kinds(self, arrays: Sequence[Array], keys: Sequence[tuple[str, tuple[int, ...]]]) -> list[Kind]:
+        """One kind for the arrays of each key, in the order in which the keys first occur."""
+        members: dict[tuple[str, tuple[int, ...]], list[Array]] = {}
+        for key, array in zip(keys, arrays, strict=True):
+            members.setdefault(key, []).append(array)
+        return [make_kind(group, _by_bytes(group[0]), self.model != "order0") for group in members.values()]
 
 
 def _by_bytes(array: Array) -> bool:

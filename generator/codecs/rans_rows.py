@@ -7,8 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from generator.codecs.base import Encoded
+from generator.codecs.base import UNKNOWN_SIZE, Encoded, specs_of
 from generator.codecs.rans import Rans
+from generator.codecs.rans_check import ROW_BYTES, rans_excess, with_marks
+from generator.codecs.rans_coder import choose_lanes, total_symbols
 from runtime_stub.split import Array
 
 ROUNDS = 5
@@ -23,6 +25,11 @@ class RansRows(Rans):
     """
 
     id: ClassVar[str] = "rans_rows"
+
+    def refuses(self, arrays: Sequence[Array], size: int = UNKNOWN_SIZE) -> str:
+        rows = sum(len(array) for array in arrays if array.ndim > 1)
+        lanes = choose_lanes(total_symbols(arrays) + rows)
+        return rans_excess(size, lanes, with_marks(specs_of(arrays)), ROW_BYTES)
 
     def encode(self, arrays: Sequence[Array]) -> Encoded:
         marks = [_similar_rows(array) for array in arrays if array.ndim > 1]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from generator.codecs.base import Codec, Encoded
+from generator.limits import Specs, is_integer
 from runtime_stub.split import Array
 
 
@@ -19,6 +21,22 @@ class Store(Codec):
     def encode(self, arrays: Sequence[Array]) -> Encoded:
         packed = [_pack(array) for array in arrays]
         return Encoded(b"".join(data for data, _, _ in packed), [[[width, least] for _, width, least in packed]])
+
+
+def check_store(size: int, specs: Specs, options: Sequence[Any]) -> None:
+    """Raise ValueError unless each array has a width and a minimum, and the stream is as long as the widths say."""
+    if len(options) != 1 or not isinstance(options[0], list) or len(options[0]) != len(specs):
+        raise ValueError("a store stream does not give each array a width and a minimum")
+    expected = 0
+    for pair, (dtype, shape) in zip(options[0], specs, strict=True):
+        bits = 8 * np.dtype(dtype).itemsize
+        if not isinstance(pair, list) or len(pair) != 2 or not is_integer(pair[0], 0, bits):
+            raise ValueError("a store stream has a malformed width")
+        if not is_integer(pair[1], -(2**63), 2**63 - 1):
+            raise ValueError("a store stream has a malformed minimum")
+        expected += -(-math.prod(shape) * pair[0] // 8)
+    if size != expected:
+        raise ValueError(f"a store stream has {size:,} bytes where its arrays take {expected:,}")
 
 
 def pack_bits(values: Array, width: int) -> bytes:

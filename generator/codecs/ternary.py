@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from generator.codecs.base import Codec, Encoded
+from generator.limits import Specs, is_integer
 from runtime_stub.split import Array
 
 
@@ -42,6 +44,35 @@ class Bitmask(Codec):
             else:
                 parts.append(array.tobytes())
         return Encoded(b"".join(parts), [[int(is_ternary(array)) for array in arrays]])
+
+
+def check_base3(size: int, specs: Specs, options: Sequence[Any]) -> None:
+    """Raise ValueError unless each array is marked as ternary or not, and the stream is as long as its arrays are."""
+    _check_marks("base3", specs, options)
+    expected = sum(-(-math.prod(s) // 5) if packed else _plain(d, s) for (d, s), packed in zip(specs, options[0], strict=True))
+    if size != expected:
+        raise ValueError(f"a base3 stream has {size:,} bytes where its arrays take {expected:,}")
+
+
+def check_bitmask(size: int, specs: Specs, options: Sequence[Any]) -> None:
+    """The same, as far as the length of a bitmask stream is known before it is decoded."""
+    _check_marks("bitmask", specs, options)
+    masks = sum(-(-math.prod(shape) // 8) for (_, shape), packed in zip(specs, options[0], strict=True) if packed)
+    plain = sum(_plain(d, s) for (d, s), packed in zip(specs, options[0], strict=True) if not packed)
+    if not plain + masks <= size <= plain + 2 * masks:
+        raise ValueError(f"a bitmask stream of {size:,} bytes does not fit its arrays")
+
+
+def _check_marks(codec: str, specs: Specs, options: Sequence[Any]) -> None:
+    if len(options) != 1 or not isinstance(options[0], list) or len(options[0]) != len(specs):
+        raise ValueError(f"a {codec} stream does not tell which of its arrays are ternary")
+    for mark, (dtype, _) in zip(options[0], specs, strict=True):
+        if not is_integer(mark, 0, int(np.dtype(dtype).kind == "i")):
+            raise ValueError(f"a {codec} stream has a malformed mark, or one for symbols without sign")
+
+
+def _plain(dtype: str, shape: Sequence[int]) -> int:
+    return math.prod(shape) * np.dtype(dtype).itemsize
 
 
 def is_ternary(array: Array) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
 from generator.codecs.base import Codec, Encoded, joined
 from generator.errors import InputError
+from generator.limits import Specs, is_integer
 from runtime_stub.split import Array
 
 
@@ -52,3 +53,9 @@ class Zstd(Codec):
         words = trained.as_bytes()
         compressor = zstandard.ZstdCompressor(compression_params=parameters, dict_data=trained)
         return Encoded(words + compressor.compress(data), [len(words)])
+
+
+def check_zstd(size: int, specs: Specs, options: Sequence[Any]) -> None:
+    """Raise ValueError unless the dictionary, if there is one, lies within the stream."""
+    if len(options) > 1 or not all(is_integer(length, 1, size) for length in options):
+        raise ValueError("a zstd stream has malformed options")

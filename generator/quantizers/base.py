@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
@@ -39,10 +40,13 @@ class Quantized:
         return result
 
 
+ROUNDING = 2.0**-20  # relative error of a tensor that is due to rounding in float32 alone, and more
+
+
 class Quantizer(BaseModel, ABC):
     """A quantizer is its configuration; subclasses add options as fields and implement `quantize`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     id: ClassVar[str]
 
     @property
@@ -67,11 +71,19 @@ class Quantizer(BaseModel, ABC):
         """
 
 
-def integers(values: Tensor) -> Array:
-    """Whole numbers as a little-endian array of the narrowest signed dtype that holds them all."""
+def integers(name: str, values: Tensor) -> Array:
+    """Whole numbers as a little-endian array of the narrowest signed dtype that holds them all.
+
+    Raises:
+        InputError: they don't fit 32 bits, or are not numbers; the message names the tensor.
+    """
     largest = float(values.abs().max()) if values.numel() else 0.0
+    if math.isnan(largest):
+        raise InputError(f"tensor {name!r} can't be quantized with these options: its symbols are not numbers")
     if largest > 2**31 - 1:
-        raise InputError(f"symbols of up to {largest:.3g} don't fit 32 bits; use larger steps, or fp32")
+        raise InputError(
+            f"tensor {name!r} has symbols of up to {largest:.3g}, which don't fit 32 bits; use larger steps, or fp32"
+        )
     dtype = torch.int8 if largest <= 127 else torch.int16 if largest <= 32767 else torch.int32
     array = values.to(dtype).cpu().numpy()
     return array.astype(array.dtype.newbyteorder("<"))
@@ -86,12 +98,36 @@ def finite_float32(name: str, tensor: Tensor, quantizer: str) -> Tensor:
     """The tensor in float32, for quantizers that do arithmetic.
 
     Raises:
-        InputError: it is not of a real floating dtype, or holds NaN or Inf.
+        InputError: it is not of a real floating dtype, or holds NaN, Inf, or values that float32 can't hold.
     """
     if not tensor.is_floating_point():
         raise InputError(f"tensor {name!r} is {dtype_name(tensor.dtype)}, which {quantizer} does not quantize; use keep")
     values = tensor.float()
     if not torch.isfinite(values).all():
+        if torch.isfinite(tensor).all():
+            raise InputError(f"tensor {name!r} holds values beyond float32, in which {quantizer} computes; use keep")
         kind = "NaN" if torch.isnan(values).any() else "Inf"
         raise InputError(f"tensor {name!r} holds {kind}, which {quantizer} can't quantize; repair it or use keep")
+    if tensor.dtype == torch.float64 and relative_error(tensor, values) > ROUNDING:
+        raise InputError(f"tensor {name!r} holds values too small for float32, in which {quantizer} computes; use keep")
+    return values
+
+
+def relative_error(tensor: Tensor, rounded: Tensor) -> float:
+    """‖w − ŵ‖ / ‖w‖ over the finite elements, in float64 and for values of any size; 0 for zeros."""
+    finite = torch.isfinite(tensor)
+    exact = tensor[finite].double()
+    peak = exact.abs().max() if exact.numel() else exact.new_zeros(())
+    if not peak:
+        return 0.0
+    # Over the peak, since squares of small values vanish. In two steps, since 1 / peak may be infinite.
+    _, exponent = torch.frexp(peak)
+    exact, other = (shifted(values, -int(exponent)) for values in (exact, rounded[finite].double()))
+    return float((exact - other).norm() / exact.norm())
+
+
+def shifted(values: Tensor, octaves: int) -> Tensor:
+    """Floating values times 2^octaves; in three steps, since the factor itself may be out of range."""
+    for step in (octaves // 3, octaves // 3, octaves - 2 * (octaves // 3)):
+        values = values * 2.0**step
     return values

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from generator.calibration.moments import DAMPING, damped_inverse_factor
 
+MOST_DAMPING = 1e6  # mean diagonals; the moment itself has no part in the sum far below that
 TILE = 32  # rows and columns of the tiles of two-sided feedback
 BLOCK = 64  # columns whose mutual feedback is applied one by one; later ones get theirs as one matrix product
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from generator.errors import InputError
 from generator.quantizers.base import Quantized, dtype_name, integers
-from generator.quantizers.feedback import ordered_inverse_factor, round_columns
+from generator.quantizers.feedback import MOST_DAMPING, ordered_inverse_factor, round_columns
 from generator.quantizers.matrices import calibrated, join
 from generator.quantizers.scales import GridOptions, spread, stored_scales
 from generator.statistics import TensorStatistics
@@ -28,7 +28,7 @@ class Gptq(GridOptions):
     """
 
     id: ClassVar[str] = "gptq"
-    damping: float = Field(0.01, gt=0, allow_inf_nan=False)
+    damping: float = Field(0.01, gt=0, le=MOST_DAMPING)
     statistics: Literal["token", "sequence"] = "token"
 
     @property
@@ -53,7 +53,7 @@ class Gptq(GridOptions):
             rounded = round_columns(matrix.weights[:, order], steps[:, order], factor, self.limit, keep=keep)
             symbols.append(rounded[:, torch.argsort(order)])
             scales.append(scale)
-        joined = integers(join(symbols, tensor.shape, transposed))
+        joined = integers(name, join(symbols, tensor.shape, transposed))
         if parts > 1:
             return Quantized("groups", "float32", dtype_name(tensor.dtype), (joined, stored_scales(torch.cat(scales))))
         if whole is not None:

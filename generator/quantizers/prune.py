@@ -11,6 +11,7 @@ from torch import Tensor
 from generator.errors import InputError
 from generator.quantizers.base import Quantized, Quantizer, finite_float32
 from generator.quantizers.matrices import join, matched, split
+from generator.specs import construct
 from generator.statistics import TensorStatistics
 
 
@@ -38,11 +39,11 @@ class Prune(Quantizer):
     def _make_inner(self) -> Prune:
         from generator.quantizers import REGISTRY  # which imports this module
 
-        options = {} if isinstance(self.then, str) else dict(self.then)
-        name = self.then if isinstance(self.then, str) else options.pop("id", None)
-        if name not in REGISTRY or name == self.id:
-            raise ValueError(f"unknown quantizer {name!r} in 'then'")
-        self._inner = REGISTRY[name](**options)
+        others = {name: factory for name, factory in REGISTRY.items() if name != self.id}
+        try:
+            self._inner = construct("quantizer", others, self.then)
+        except InputError as error:
+            raise InputError(f"key 'then': {error}") from error
         return self
 
     @property

@@ -30,7 +30,9 @@ class Rtn(GridOptions):
         else:
             scale_shape = (len(scales),) + (1,) * (tensor.ndim - 1) if tensor.ndim >= 2 else (1,) * tensor.ndim
             dequantizer, stored = "scale", stored_scales(scales[:, :1]).reshape(scale_shape)
-        return Quantized(dequantizer, "float32", dtype_name(tensor.dtype), (integers(symbols.reshape(tensor.shape)), stored))
+        return Quantized(
+            dequantizer, "float32", dtype_name(tensor.dtype), (integers(name, symbols.reshape(tensor.shape)), stored)
+        )
 
     def round(self, name: str, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Symbols (rows, width) and scales (rows, parts) or (1, 1) of float32 weights of any shape."""

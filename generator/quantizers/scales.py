@@ -10,11 +10,13 @@ from pydantic import Field
 from torch import Tensor
 
 from generator.errors import InputError
-from generator.quantizers.base import Quantizer
+from generator.quantizers.base import Quantizer, shifted
 from runtime_stub.split import Array
 
 FLOAT16_MAX = 65504.0
 FLOAT16_TINY = 2.0**-24
+SMALL = 2.0**-18  # a smaller scale is off by a part in 2^7 or more in float16
+NEGLIGIBLE = 2.0**-20  # share of a tensor's sum of squares that may have smaller scales
 CLIP_SHARES = torch.linspace(1.0, 0.3, 36)  # of a row's absmax, tried by the MSE clip search
 
 
@@ -36,7 +38,7 @@ class GridOptions(Quantizer):
     scale: Literal["absmax", "sdclip", "mse"] = "absmax"
     per: Literal["tensor", "row", "group"] = "row"
     group: int = Field(128, ge=1)
-    k: float = Field(12.85, gt=0, allow_inf_nan=False)
+    k: float = Field(12.85, gt=0, le=1e6)
     clip: bool | None = None
 
     @property
@@ -54,13 +56,19 @@ class GridOptions(Quantizer):
         return max(1, -(-width // self.group)) if self.per == "group" else 1
 
     def scales(self, name: str, matrix: Tensor) -> Tensor:
-        """Scales (rows, parts), or (1, 1) per tensor, exactly representable in float16; 0 where all weights are 0."""
+        """Scales (rows, parts), or (1, 1) per tensor; 0 where all weights are 0.
+
+        Exactly representable in float16, but for tensors too small for that.
+        """
         rows, width = matrix.shape
         if not matrix.numel():
             return matrix.new_zeros(1 if self.per == "tensor" else rows, self.parts(width))
         cells = matrix.reshape(1, -1) if self.per == "tensor" else matrix
         cells, counts = grouped(cells, self.parts(width))
         absmax = cells.abs().amax(-1)
+        octaves = lift(absmax / self.largest, cells)
+        if octaves:
+            return lowered(self.scales(name, shifted(matrix, octaves)), octaves)
         if self.scale == "sdclip":
             mean = cells.sum(-1) / counts
             deviation = ((cells.square().sum(-1) / counts) - mean**2).clamp(min=0).sqrt()
@@ -84,6 +92,32 @@ class GridOptions(Quantizer):
             best_error = torch.where(better, error, best_error)
             best = torch.where(better, candidate, best)
         return best
+
+
+def lift(wanted: Tensor, cells: Tensor) -> int:
+    """Octaves that a tensor is to be lifted by so that float16 can hold its scales; 0 for nearly all tensors.
+
+    Below its normal range float16 has ever fewer bits, and then none. Where no more than a negligible share of the tensor has
+    scales down there, it stays as it is: rows that were never used have often decayed to almost nothing.
+
+    Args:
+        wanted: scales, (rows, parts).
+        cells: what they are for, (rows, parts, weights).
+    """
+    small = wanted < SMALL
+    if not small.any() or not cells.any():
+        return 0
+    energy = cells.double().square().sum(-1)
+    if energy[small].sum() <= NEGLIGIBLE * energy.sum():
+        return 0
+    _, exponent = torch.frexp(cells.abs().max())
+    return max(0, -int(exponent))
+
+
+def lowered(scales: Tensor, octaves: int) -> Tensor:
+    """Scales of a lifted tensor for the tensor itself, in float32; never below what they should be, lest weights be clipped."""
+    result = shifted(scales, -octaves)
+    return torch.where(shifted(result, octaves) < scales, torch.nextafter(result, torch.full_like(result, torch.inf)), result)
 
 
 def as_float16(name: str, wanted: Tensor, absmax: Tensor, what: str) -> Tensor:
@@ -119,7 +153,7 @@ def divide(matrix: Tensor, steps: Tensor) -> Tensor:
     return torch.where(steps > 0, matrix / torch.where(steps > 0, steps, 1), 0)
 
 
-def stored_scales(scales: Tensor, exact: bool = False) -> Array:
+def stored_scales(scales: Tensor) -> Array:
     """Scales as the payload keeps them: float16, or float32 where float16 would change one."""
-    wide = exact and bool((scales.half().float() != scales).any())
+    wide = bool((scales.half().float() != scales).any())
     return scales.cpu().numpy().astype(np.dtype("<f4" if wide else "<f2"))

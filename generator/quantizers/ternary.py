@@ -9,10 +9,10 @@ from pydantic import Field
 from torch import Tensor
 
 from generator.errors import InputError
-from generator.quantizers.base import Quantized, Quantizer, dtype_name, finite_float32, integers
-from generator.quantizers.feedback import ordered_inverse_factor, round_columns
+from generator.quantizers.base import Quantized, Quantizer, dtype_name, finite_float32, integers, shifted
+from generator.quantizers.feedback import MOST_DAMPING, ordered_inverse_factor, round_columns
 from generator.quantizers.matrices import join, matched, split
-from generator.quantizers.scales import as_float16, divide, grouped, spread, stored_scales
+from generator.quantizers.scales import as_float16, divide, grouped, lift, lowered, spread, stored_scales
 from generator.statistics import TensorStatistics
 
 
@@ -29,7 +29,7 @@ class _OneBit(Quantizer):
     per: Literal["tensor", "row", "group"] = "group"
     group: int = Field(128, ge=1)
     feedback: bool = True
-    damping: float = Field(0.01, gt=0, allow_inf_nan=False)
+    damping: float = Field(0.01, gt=0, le=MOST_DAMPING)
     binary: ClassVar[bool]
 
     def quantize(
@@ -45,8 +45,8 @@ class _OneBit(Quantizer):
         symbols, scales, exact = self.round(name, stack, masks, transposed)
         if statistics is not None and self.feedback and not exact:
             symbols = self._with_feedback(name, tensor, statistics, stack, scales, masks)
-        joined = integers(join(list(symbols.reshape(stack.shape)), tensor.shape, transposed))
-        stored = stored_scales(scales, exact)
+        joined = integers(name, join(list(symbols.reshape(stack.shape)), tensor.shape, transposed))
+        stored = stored_scales(scales)
         if scales.shape[1] > 1:
             return Quantized("groups", "float32", dtype_name(tensor.dtype), (joined, stored))
         shape = (1, 1) if whole else (1, stack.shape[1]) if transposed else (stack.shape[1], 1)
@@ -80,7 +80,8 @@ class _OneBit(Quantizer):
         if not self.binary:
             chosen = (size > 0.5 * scales[..., None]) & (real > 0)
             scales = (size * chosen).sum(-1) / chosen.sum(-1).clamp(min=1)
-        scales = as_float16(name, scales, absmax, self.id)
+        octaves = lift(scales, cells) if cells.numel() else 0
+        scales = lowered(as_float16(name, shifted(scales, octaves), absmax, self.id), octaves)
         if self.binary:
             symbols = torch.where(flat < 0, -1.0, 1.0) * kept
         else:

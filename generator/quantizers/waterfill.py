@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from generator.quantizers.base import Quantized, Quantizer, dtype_name, integers
-from generator.quantizers.feedback import ordered_inverse_factor, round_both, round_columns
+from generator.quantizers.feedback import MOST_DAMPING, ordered_inverse_factor, round_both, round_columns
 from generator.quantizers.guard import Guard, damped, power, shares
 from generator.quantizers.matrices import Calibrated, calibrated, join
 from generator.statistics import TensorStatistics
@@ -44,11 +44,11 @@ class Waterfill(Quantizer):
     """
 
     id: ClassVar[str] = "waterfill"
-    alpha: float = Field(9e-5, gt=0, allow_inf_nan=False)
+    alpha: float = Field(9e-5, ge=1e-20, le=1e20)
     output: Literal["full", "diagonal"] = "full"
     statistics: Literal["token", "sequence"] | None = None
-    damping: float = Field(0.01, gt=0, allow_inf_nan=False)
-    output_damping: float = Field(0.05, gt=0, allow_inf_nan=False)
+    damping: float = Field(0.01, gt=0, le=MOST_DAMPING)
+    output_damping: float = Field(0.05, gt=0, le=MOST_DAMPING)
     output_shrinkage: float = Field(0.2, ge=0, le=1)
     guard: float = Field(0.1, gt=0)
 
@@ -69,9 +69,9 @@ class Waterfill(Quantizer):
         lead = tensor.shape[:-2]
         row_shape, column_shape = ((*lead, 1, 0), (*lead, 0, 1)) if transposed else ((*lead, 0, 1), (*lead, 1, 0))
         arrays = (
-            integers(join(symbols, tensor.shape, transposed)),
-            integers(join(rows, row_shape, transposed)),
-            integers(join(columns, column_shape, transposed)),
+            integers(name, join(symbols, tensor.shape, transposed)),
+            integers(name, join(rows, row_shape, transposed)),
+            integers(name, join(columns, column_shape, transposed)),
         )
         return Quantized("grid", "float32", dtype_name(tensor.dtype), arrays)
 

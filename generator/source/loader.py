@@ -7,11 +7,13 @@ collide with one of the script's, and every name can be shortened together with 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Sequence
+import builtins
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module, resources
 from typing import Any
 
+from generator.source.calls import make_positional
 from generator.templating import render
 from runtime_stub.registry import DECODERS, DEQUANTIZERS
 
@@ -34,16 +36,18 @@ def render_loader(
     payload_name: str,
     source: tuple[str, Sequence[int | str]] = ("read_span", (0, -1)),
     broadcast: bool = False,
+    bound: Collection[str] = (),
 ) -> ast.FunctionDef:
     """The loader as a function definition, without docstrings and annotations.
 
     Args:
         codecs: ids of the codecs that the payload uses.
         dequantizers: ids of the dequantizers that it uses.
-        payload_name: the global variable that will hold the open file with the payload.
+        payload_name: the global variable that will hold the bytes of the file with the payload.
         source: function of runtime_stub.carriage that reads the payload, and its arguments after the file:
             numbers, or names that stand for them.
         broadcast: whether one process of each node decodes, where there is a process group.
+        bound: names that the script binds; builtins among them are imported, lest the loader gets the script's.
     """
     decoders = {codec: DECODERS[codec] for codec in sorted(codecs)}
     rebuilders = {dequantizer: DEQUANTIZERS[dequantizer] for dequantizer in sorted(dequantizers)}
@@ -68,7 +72,15 @@ def render_loader(
     )
     loader = _Stripper().visit(ast.parse(text)).body[0]
     assert isinstance(loader, ast.FunctionDef)
-    return loader
+    return import_builtins(loader, bound)
+
+
+def import_builtins(function: ast.FunctionDef, bound: Collection[str]) -> ast.FunctionDef:
+    """Have a function import, in place, the builtins that it uses and that its surroundings bind to something else."""
+    used = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
+    if names := sorted(used & set(dir(builtins)) & set(bound)):
+        function.body.insert(0, ast.ImportFrom("builtins", [ast.alias(name) for name in names], 0))
+    return ast.fix_missing_locations(function)
 
 
 def gather_function(module: str, function: str, name: str) -> ast.FunctionDef:
@@ -135,7 +147,7 @@ class _Stripper(ast.NodeTransformer):
         # Names that a keyword argument could use are kept; positional-only parameters are shortened, and then made ordinary
         # again. No call inside runtime_stub passes these by keyword.
         self.generic_visit(node)
-        node.posonlyargs, node.args = [*node.posonlyargs, *node.args], []
+        make_positional(node)
         return node
 
     def visit_arg(self, node: ast.arg) -> ast.AST:

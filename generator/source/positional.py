@@ -1,32 +1,39 @@
 """Arguments by position: keyword arguments of calls whose target is certain become positional, for shorter parameter names.
 
-A name that a caller might pass as a keyword can't be shortened. But a script is a whole program: where every use of a
-function is a direct call, all its callers are at hand. Calls are rewritten only where the order of evaluation stays the same.
+A name that a caller might pass as a keyword can't be shortened. But a script is a whole program: where every use of a function
+is a direct call, and nothing in the script could reach it otherwise, all its callers are at hand. Only such functions are
+touched, only if each of their calls is right, and calls are rewritten only where the order of evaluation stays the same.
 """
 
 from __future__ import annotations
 
 import ast
+import builtins
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-# Decorators that pass arguments on as they come.
-TRANSPARENT = frozenset({"compile", "no_grad", "inference_mode", "enable_grad", "cache", "lru_cache", "disable"})
-# Bases that change what a constructor takes, or how.
+from generator.source.calls import binds, pass_arguments, restore_parameters
+from generator.source.constructors import Constructors
+from generator.source.known import CACHES, TRANSPARENT
+from generator.source.reflection import reached_names, reaches_variables
+from generator.source.scopes import Binding, Function, Scopes
+
+__all__ = ["SPECIAL_BASES", "binding_counts", "pass_by_position", "restore_parameters"]
+
+# Bases whose subclasses show their names.
 SPECIAL_BASES = frozenset(
     {"Enum", "IntEnum", "StrEnum", "Flag", "IntFlag", "NamedTuple", "TypedDict", "BaseModel", "Protocol", "ABC", "ABCMeta"}
 )
-Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Target:
-    """A function, or a class by its constructor, with its direct calls."""
+    """A function, or a class by its constructor, with all its calls."""
 
     function: Function
     skipped: int  # parameters that a call does not pass: `self`
-    calls: list[ast.Call] = field(default_factory=list)
+    calls: list[ast.Call]
 
 
 def pass_by_position(tree: ast.Module) -> int:
@@ -35,40 +42,87 @@ def pass_by_position(tree: ast.Module) -> int:
     Returns:
         The number of such parameters. The minifier shortens them, and `restore_parameters` makes them ordinary again.
     """
-    return sum(_rewrite(target) for target in _targets(tree))
+    targets = _Program(tree).targets()
+    return sum(pass_arguments(target.calls, target.function, target.skipped) for target in targets)
 
 
-def restore_parameters(tree: ast.Module) -> None:
-    """Make positional-only parameters ordinary, in place; the slash is not worth its bytes.
+class _Program:
+    """A script as a whole program: what may be called by whom."""
 
-    Functions that take arbitrary keyword arguments keep it: those may bear the same names.
-    """
-    for node in ast.walk(tree):
-        if isinstance(node, ast.arguments) and not node.kwarg:
-            node.args = [*node.posonlyargs, *node.args]
-            node.posonlyargs = []
+    def __init__(self, tree: ast.Module):
+        self._scopes = Scopes(tree)
+        self._parents = {id(child): node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+        self._opaque = reaches_variables(tree, self._scopes, self._parents)
+        self._reached_names = reached_names(tree, self._scopes, self._parents)
+        self._constructors = Constructors(tree, self._scopes, self._parents)
+        self._changed = {
+            self._scopes.qualified_name(node)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load)
+        }
+
+    def targets(self) -> list[_Target]:
+        """The functions and classes all of whose calls are known, and right."""
+        found = []
+        for node, binding in self._scopes.definitions:
+            calls = None if self._opaque or self._is_public(node, binding) else self._calls(binding)
+            function = self._function(node)
+            if not calls or function is None or function.args.kwarg or _has_private_names(function):
+                continue
+            skipped = int(isinstance(node, ast.ClassDef))
+            if all(binds(call, function, skipped) for call in calls) and self._passes_on(function, calls):
+                found.append(_Target(function, skipped, calls))
+        return found
+
+    def _is_public(self, node: ast.AST, binding: Binding) -> bool:
+        """Whether a function or class may be found under its name otherwise than by the name itself."""
+        if binding.definition() is not node or binding in self._constructors.exposed:
+            return True
+        if binding.scope.kind == "class" or "__" in binding.name or binding.name in dir(builtins):
+            return True
+        return binding.scope.parent is None and binding.name in self._reached_names
+
+    def _function(self, node: Function | ast.ClassDef) -> Function | None:
+        return self._constructors.constructor(node) if isinstance(node, ast.ClassDef) else node
+
+    def _calls(self, binding: Binding) -> list[ast.Call] | None:
+        """The calls of a function or class; None if it is used in any other way."""
+        calls = []
+        for name in binding.loads:
+            parent = self._parents[id(name)]
+            if isinstance(parent, ast.Call) and parent.func is name:
+                calls.append(parent)
+            elif not (isinstance(binding.definition(), ast.ClassDef) and self._is_harmless(name, parent)):
+                return None
+        return calls
+
+    def _is_harmless(self, name: ast.Name, parent: ast.AST) -> bool:
+        """Whether a use of a class does not hand it on."""
+        if isinstance(parent, ast.Tuple):
+            call = self._parents[id(parent)]
+            return isinstance(call, ast.Call) and self._constructors.is_tested(parent, call)
+        if isinstance(parent, ast.Compare):
+            return all(isinstance(operator, ast.Is | ast.IsNot) for operator in parent.ops)
+        if not isinstance(parent, ast.Call):
+            return False
+        superior = self._scopes.is_builtin(parent.func, "super") and parent.args[:1] == [name]
+        return superior or self._constructors.is_tested(name, parent)
+
+    def _passes_on(self, function: Function, calls: list[ast.Call]) -> bool:
+        """Whether the function's decorators hand the arguments on as they come, and don't tell its calls apart."""
+        shapes = {(len(call.args), *(keyword.arg for keyword in call.keywords)) for call in calls}
+        allowed = TRANSPARENT | CACHES if len(shapes) == 1 else TRANSPARENT
+        for decorator in function.decorator_list:
+            name = self._scopes.qualified_name(decorator.func if isinstance(decorator, ast.Call) else decorator)
+            if name not in allowed or name in self._changed:
+                return False
+        return True
 
 
-def _targets(tree: ast.Module) -> list[_Target]:
-    bound = binding_counts(tree)
-    targets: dict[str, _Target] = {}
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) or bound[node.name] != 1:
-            continue
-        if isinstance(node, ast.ClassDef):
-            constructor = _constructor(node)
-            if constructor is not None:
-                targets[node.name] = _Target(constructor, 1)
-        elif all(_is_transparent(decorator) for decorator in node.decorator_list):
-            targets[node.name] = _Target(node, 0)
-    in_classes = {id(item) for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for item in node.body}
-    for name, target in list(targets.items()):
-        if target.skipped == 0 and id(target.function) in in_classes:
-            del targets[name]  # a method: its callers are not known by name
-    if _makes_instances_anonymously(tree):
-        targets = {name: target for name, target in targets.items() if not target.skipped}
-    _collect_uses(tree, targets)
-    return list(targets.values())
+def _has_private_names(function: Function) -> bool:
+    """Whether parameters are spelled differently inside and outside of a class."""
+    arguments = function.args
+    return any("__" in argument.arg for argument in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs])
 
 
 def binding_counts(tree: ast.Module) -> dict[str, int]:
@@ -96,92 +150,3 @@ def binding_counts(tree: ast.Module) -> dict[str, int]:
             if name:
                 counts[name] += 1
     return counts
-
-
-def _constructor(node: ast.ClassDef) -> Function | None:
-    plain = all(_last_name(base) not in SPECIAL_BASES for base in node.bases)
-    if node.decorator_list or node.keywords or not plain:
-        return None
-    methods = [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name in {"__init__", "__new__"}]
-    if len(methods) != 1 or methods[0].name != "__init__" or methods[0].decorator_list:
-        return None
-    parameters = methods[0].args
-    return methods[0] if parameters.posonlyargs or parameters.args else None
-
-
-def _is_transparent(decorator: ast.expr) -> bool:
-    return _last_name(decorator.func if isinstance(decorator, ast.Call) else decorator) in TRANSPARENT
-
-
-def _last_name(node: ast.expr) -> str:
-    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
-
-
-def _makes_instances_anonymously(tree: ast.Module) -> bool:
-    """Whether `type(x)(…)`, `x.__class__(…)` or `cls(…)` may call a constructor that is not named."""
-    looked_at = {
-        id(child)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Compare) or (isinstance(node, ast.Attribute) and node.attr in {"__name__", "__dict__"})
-        for child in ast.iter_child_nodes(node)
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and node.attr in {"__class__", "__subclasses__", "mro", "__mro__", "__init__"}:
-            if id(node) in looked_at:
-                continue
-            if node.attr == "__init__" and isinstance(node.value, ast.Call):
-                continue  # super().__init__(…): a class that serves as a base is not a target anyway
-            return True
-        if isinstance(node, ast.Name) and node.id in {"cls", "__class__"}:
-            return True
-        is_type = isinstance(node, ast.Call) and _last_name(node.func) == "type" and len(node.args) == 1
-        if is_type and id(node) not in looked_at:
-            return True
-    return False
-
-
-def _collect_uses(tree: ast.Module, targets: dict[str, _Target]) -> None:
-    """Note each direct call, and drop the targets that are used in any other way."""
-    direct: set[int] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            target = targets.get(node.func.id)
-            if target is not None:
-                target.calls.append(node)
-                direct.add(id(node.func))
-            if node.func.id in {"isinstance", "issubclass"} and len(node.args) == 2:
-                kinds = node.args[1].elts if isinstance(node.args[1], ast.Tuple) else [node.args[1]]
-                direct.update(id(kind) for kind in kinds)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and id(node) not in direct:
-            targets.pop(node.id, None)
-    for name, target in list(targets.items()):
-        if target.function.args.kwarg or any(keyword.arg is None for call in target.calls for keyword in call.keywords):
-            del targets[name]
-
-
-def _rewrite(target: _Target) -> int:
-    arguments = target.function.args
-    ordinary = [*arguments.posonlyargs, *arguments.args]
-    parameters = [argument.arg for argument in ordinary[target.skipped :]]
-    named: set[str] = set()
-    for call in target.calls:
-        if not any(isinstance(argument, ast.Starred) for argument in call.args):
-            _order_keywords(call, parameters)
-            while call.keywords and len(call.args) < len(parameters) and call.keywords[0].arg == parameters[len(call.args)]:
-                call.args.append(call.keywords.pop(0).value)
-        named.update(str(keyword.arg) for keyword in call.keywords)
-    free = 0
-    while free < len(parameters) and parameters[free] not in named:
-        free += 1
-    count = free + target.skipped if free else len(arguments.posonlyargs)
-    if count > len(arguments.posonlyargs):
-        arguments.posonlyargs, arguments.args = ordinary[:count], ordinary[count:]
-    return free
-
-
-def _order_keywords(call: ast.Call, parameters: list[str]) -> None:
-    """Sort keyword arguments by parameter where no one can tell: all values are names and constants."""
-    if all(isinstance(keyword.value, ast.Name | ast.Constant) for keyword in call.keywords):
-        rank = {name: index for index, name in enumerate(parameters)}
-        call.keywords.sort(key=lambda keyword: rank.get(str(keyword.arg), len(rank)))

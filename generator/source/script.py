@@ -5,19 +5,24 @@ from __future__ import annotations
 import ast
 import copy
 import io
+import itertools
 import platform
 import tokenize
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from generator.errors import InputError
+from generator.inputs import read_input
 
 STUB = "runtime_stub"
 ENTRY = "load_state_dict"
 READ_FILE = "read_file"
 IMPORT_LINE = f"from {STUB} import {ENTRY}"
+SCRIPT_LIMIT = 2**24  # bytes
+# Where these occur, names may come to be that do not stand in the tree.
+_MAKES_NAMES = frozenset({"exec", "eval", "globals", "vars", "setattr", "__dict__", "__globals__"})
 
 
 @dataclass(frozen=True)
@@ -38,12 +43,7 @@ def read_script(path: str | Path) -> Script:
             can't be replaced.
     """
     path = Path(path)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f"script {path} does not exist") from error
-    except OSError as error:
-        raise InputError(f"script {path} cannot be read: {error.strerror}") from error
+    data = read_input(path, "script", SCRIPT_LIMIT)
     tree = parse(data, str(path))
     return Script(path, tree, len(data), _find_imports(tree, path) > 0)
 
@@ -119,12 +119,17 @@ _NO_ARGUMENTS = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_default
 
 
 def imports_of(tree: ast.AST) -> Iterator[str]:
-    """Dotted names of the modules that are imported, relative imports left out."""
+    """Dotted names of the modules that are imported, by statement or by a call with the name; relative imports left out."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
             yield node.module
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            named = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            name = node.args[0].value
+            if named in {"import_module", "__import__"} and isinstance(name, str) and not name.startswith("."):
+                yield name
 
 
 def identifiers(tree: ast.AST) -> set[str]:
@@ -138,6 +143,44 @@ def identifiers(tree: ast.AST) -> set[str]:
         if isinstance(node, ast.Global | ast.Nonlocal):
             found.update(node.names)
     return found
+
+
+def free_names(tree: ast.Module, payload_name: str = "") -> tuple[str, str, str]:
+    """Three global names that occur nowhere in a program: for the payload, the code, and whatever comes between.
+
+    They are short, upper case first since locals are shortened to those last. Where a program may make names that do not
+    stand in it, the payload's, which is read after the program has begun, is one that nobody makes.
+
+    Args:
+        tree: the program.
+        payload_name: the first of them, where the program is one that already refers to it.
+    """
+    taken = identifiers(tree) - {payload_name}
+    stars = any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.walk(tree))
+    single = [chr(code) for code in range(ord("Z"), ord("A") - 1, -1)]
+    candidates = ("".join(letters) for length in itertools.count(1) for letters in itertools.product(single, repeat=length))
+    first, second, third = itertools.islice((name for name in candidates if name not in taken), 3)
+    return unused_name("golfpack_file", taken) if stars or taken & _MAKES_NAMES else first, second, third
+
+
+def unused_name(stem: str, taken: Collection[str]) -> str:
+    """A name that begins with `stem` and is not among those taken."""
+    return next(name for name in itertools.chain([stem], (f"{stem}_{n}" for n in itertools.count())) if name not in taken)
+
+
+class _Substituter(ast.NodeTransformer):
+    def __init__(self, values: Mapping[str, ast.expr]):
+        self.values = values
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        value = self.values.get(node.id)
+        return ast.copy_location(copy.deepcopy(value), node) if value is not None else node
+
+
+def substitute(tree: ast.Module, values: Mapping[str, ast.expr]) -> ast.Module:
+    """Put expressions, in place, where names stand; strings that happen to look like those names stay as they are."""
+    substituted: ast.Module = _Substituter(values).visit(tree)
+    return ast.fix_missing_locations(substituted)
 
 
 def _find_imports(tree: ast.Module, path: Path) -> int:

@@ -1,0 +1,94 @@
+"""From what a recipe says of a quantizer or codec, an id or a table with one, to the object; every mistake by its key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from generator.errors import InputError
+from generator.marks import is_fit, is_searched
+from generator.visible import first_line, shown
+
+Made = TypeVar("Made")
+DEPTH = 16  # levels of tables and lists in a recipe
+
+
+def check_table(table: Any, source: str) -> None:
+    """That a recipe is a table whose keys are strings, and not nested endlessly.
+
+    Raises:
+        InputError: it isn't.
+    """
+    if not isinstance(table, Mapping):
+        raise InputError(f"{source} must be a table, not {shown(table)}")
+    level: list[Any] = [table]
+    for _ in range(DEPTH):
+        inner: list[Any] = []
+        for node in level:
+            if isinstance(node, Mapping):
+                wrong = next((key for key in node if not isinstance(key, str)), None)
+                if wrong is not None:
+                    raise InputError(f"{source} has a key {shown(wrong)} that is not a string")
+                inner += node.values()
+            elif isinstance(node, list | tuple):
+                inner += node
+        level = [node for node in inner if isinstance(node, Mapping | list | tuple)]
+        if not level:
+            return
+    raise InputError(f"{source} is nested more than {DEPTH} levels deep")
+
+
+def construct(kind: str, registry: Mapping[str, Callable[..., Made]], spec: str | Mapping[str, Any]) -> Made:
+    """The quantizer or codec that an id, or a table of an id and options, calls for.
+
+    Args:
+        kind: "quantizer" or "codec", for messages.
+        registry: id → constructor.
+
+    Raises:
+        InputError: an unknown id or option, or a value that the option can't have.
+    """
+    options = {} if isinstance(spec, str) else dict(spec)
+    name = spec if isinstance(spec, str) else options.pop("id", None)
+    if name is None:
+        raise InputError(f"{kind} table without an id; known: {', '.join(sorted(registry))}")
+    if not isinstance(name, str) or name not in registry:
+        raise InputError(f"unknown {kind} {shown(name)}; known: {', '.join(sorted(registry))}")
+    marked = [key for key, value in options.items() if is_fit(value) or is_searched(value)]
+    if marked:
+        raise InputError(f"{kind} {name!r}: {marked[0]!r} is to be fitted; use golfpack fit, or give it a value")
+    factory = registry[name]
+    said = [key for key in options if isinstance(factory, partial) and key in factory.keywords]
+    if said:
+        raise InputError(f"{kind} {name!r}: key {said[0]!r} contradicts the name, which says it already")
+    try:
+        return factory(**options)
+    except ValidationError as error:
+        raise InputError(f"{kind} {name!r}: {explain(error)}") from error
+    except InputError as error:  # of a quantizer within
+        raise InputError(f"{kind} {name!r}: {error}") from error
+
+
+def explain(error: ValidationError, *tables: type[BaseModel]) -> str:
+    """The first validation error in words: which key, and what is wrong with it."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    place = list(first["loc"])
+    if place[:1] == ["rule"] and len(place) > 1 and isinstance(place[1], int):
+        where, key = f"rule {place[1] + 1}: ", place[2:]
+        table = tables[1] if len(tables) > 1 else None
+    else:
+        where, key = "", place
+        table = tables[0] if tables else None
+    message = first_line(ValueError(first["msg"].removeprefix("Value error, ")))
+    if not key and not where:
+        return message  # of the options together
+    name = str(key[0]) if key else "rule"
+    if first["type"] == "extra_forbidden":
+        known = f" (known: {', '.join(table.model_fields)})" if table else ""
+        return f"{where}unknown key {shown(name)}{known}"
+    if first["type"] == "missing":
+        return f"{where}key {name!r} is missing"
+    return f"{where}key {name!r}: {message[0].lower()}{message[1:]}"
