@@ -45,7 +45,7 @@ OF_WORDS = {
     ("__globals__", G): "long_name = 1\ndef f():\n    return long_name\nprint(f.__globals__['long_' + 'name'])",
     ("__main__", G): "import __main__\nlong_name = 1\nprint(long_name, getattr(__main__, 'long_' + 'name'))",
     ("__name__", N): FUNCTION + "print(getattr(long_name, '__name__'))",
-    ("__qualname__", N): FUNCTION + "print(long_name.__qualname__)",
+    ("__qualname__", N): FUNCTION + "print([long_name.__qualname__])",
     ("_get_name", N): "import torch\nclass LongName(torch.nn.Module):\n    pass\nprint(LongName()._get_name())",
     ("builtins", B): "import builtins\n" + PATCHED.format(module="builtins"),
     ("co_cellvars", E): """
@@ -64,9 +64,9 @@ OF_WORDS = {
             return g
         print(f().__code__.co_freevars)
     """,
-    ("co_name", N): FUNCTION + "print(long_name.__code__.co_name)",
+    ("co_name", N): FUNCTION + "print([long_name.__code__.co_name])",
     ("co_names", E): "long_name = 1\ndef f():\n    return long_name + long_name\nprint(f.__code__.co_names)",
-    ("co_qualname", N): FUNCTION + "print(long_name.__code__.co_qualname)",
+    ("co_qualname", N): FUNCTION + "print([long_name.__code__.co_qualname])",
     ("co_varnames", E): "def f():\n    long_name = 1\n    return long_name\nprint(f.__code__.co_varnames)",
     ("current_thread", N): """
         import threading

@@ -42,7 +42,8 @@ def kept_names(tree: ast.Module, program: Program, asked: frozenset[str] = froze
     spelled = program.strings | _mangled_names(tree)
     if program.keeps(Effect.DEFINITIONS):
         return Kept(names | asked, spelled)
-    shown = _shown(definitions, imported_names(tree)) | (names & (spelled | program.shown))
+    instances = {node.name for node in definitions if isinstance(node, ast.ClassDef) and f"{node.name}()" in program.shown}
+    shown = _shown(definitions, imported_names(tree)) | (names & (spelled | program.shown)) | instances
     return Kept(shown | asked, spelled)
 
 

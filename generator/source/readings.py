@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from generator.source.effects import (
@@ -22,7 +22,7 @@ from generator.source.effects import (
     WORDS,
     Effect,
 )
-from generator.source.foreign_calls import given_to_foreign, imported_names
+from generator.source.foreign_calls import given_to_foreign, imported_names, root_name
 from generator.source.saving import objects_saved
 
 _LOOKS_UP = "{}() looks names up"
@@ -55,7 +55,7 @@ class Program:
     Attributes:
         findings: in order of file and line.
         strings: words in strings that look like names.
-        shown: variables that are printed as they are, or serve as a type of argparse.
+        shown: variables that are printed as they are, or serve as a type of argparse; `x()` where a call's result is printed.
         keywords: names that calls pass by keyword.
         words: identifiers.
     """
@@ -147,7 +147,13 @@ class _Reader:
             node, parent, scopes = stack.pop()
             self._visit(node, parent, scopes)
             inner = (*scopes, node) if isinstance(node, (*_SCOPES, ast.ClassDef)) else scopes
-            stack.extend((child, node, inner) for child in ast.iter_child_nodes(node))
+            outside = {id(child) for child in _evaluated_outside(node)}
+            for child in ast.iter_child_nodes(node):
+                if isinstance(child, ast.arguments | ast.comprehension):  # they have no place of their own
+                    self._visit(child, node, inner)
+                    stack.extend((x, child, scopes if id(x) in outside else inner) for x in ast.iter_child_nodes(child))
+                else:
+                    stack.append((child, node, scopes if id(child) in outside else inner))
 
     def _visit(self, node: ast.AST, parent: ast.AST, scopes: tuple[ast.AST, ...]) -> None:
         if isinstance(node, ast.Name):
@@ -170,8 +176,8 @@ class _Reader:
             self._import(node)
         elif isinstance(node, ast.Call):
             self._call(node, parent)
-        elif isinstance(node, ast.FormattedValue) and isinstance(node.value, ast.Name):
-            self.shown.add(node.value.id)
+        elif isinstance(node, ast.FormattedValue):
+            self._shows(node.value)
         if isinstance(node, ast.arg | ast.AnnAssign) and node.annotation is not None:
             self._annotation(node.annotation)
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.returns is not None:
@@ -198,6 +204,8 @@ class _Reader:
         functions = [scope for scope in scopes if isinstance(scope, _SCOPES)]
         in_function, at_module_level = BUILTINS[node.id]
         effects = in_function if functions else at_module_level
+        if not any(isinstance(scope, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) for scope in scopes):
+            effects |= at_module_level  # since Python 3.12, comprehensions are part of what is around them
         if not call and effects & LOOKUPS:
             effects = frozenset({Effect.EVERYTHING})  # it may be called anywhere
         if Effect.SCOPE in effects:
@@ -222,11 +230,17 @@ class _Reader:
             self._find(node.lineno, "a class may be printed", {Effect.DEFINITIONS})
         if name in {"print", "str", "repr", "format"}:
             for argument in node.args:
-                if isinstance(argument, ast.Name):
-                    self.shown.add(argument.id)  # a class shows its name
+                self._shows(argument)
         for keyword in node.keywords:
             if keyword.arg == "type" and isinstance(keyword.value, ast.Name):
                 self.shown.add(keyword.value.id)  # argparse names it in messages
+
+    def _shows(self, printed: ast.expr) -> None:
+        """What is printed may be a class or a function, a method of a class, or an instance that is made there."""
+        if isinstance(printed, ast.Call) and isinstance(printed.func, ast.Name):
+            self.shown.add(f"{printed.func.id}()")
+        elif isinstance(printed, ast.Name | ast.Attribute):
+            self.shown.add(root_name(printed))
 
     def _string(self, node: ast.Constant, parent: ast.AST) -> None:
         text = str(node.value)
@@ -284,6 +298,18 @@ class _Reader:
     def _inspect(self, function: str, line: int) -> None:
         if function not in HARMLESS_INSPECT and function not in WORDS:
             self._find(line, f"inspect.{function} may read anything", ANYTHING)
+
+
+def _evaluated_outside(node: ast.AST) -> Iterator[ast.AST]:
+    """The parts of a scope that are evaluated in the scope around it."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        yield from node.decorator_list
+    if isinstance(node, ast.ClassDef):
+        yield from [*node.bases, *node.keywords]
+    elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        yield from [*node.args.defaults, *(default for default in node.args.kw_defaults if default)]
+    elif isinstance(node, ast.GeneratorExp | ast.ListComp | ast.SetComp | ast.DictComp):
+        yield node.generators[0].iter
 
 
 def _is_bound(name: str, scopes: tuple[ast.AST, ...]) -> bool:
