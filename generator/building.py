@@ -25,8 +25,8 @@ from generator.quantize import as_statistics
 from generator.recipe import Recipe, make_recipe
 from generator.rehearsal import rehearse
 from generator.source.collecting import collect_bundle
+from generator.source.options import NOTICEABLE, Shrinking
 from generator.source.script import Script, read_script
-from generator.source.shrink import Shrinking
 from generator.statistics import Statistics
 from generator.study import StudyOptions, search_study
 
@@ -118,6 +118,7 @@ def packing_options(
     coder: str = "auto",
     include: Sequence[str | Path] = (),
     local_modules: bool = True,
+    safe: bool = False,
     skip_steps: Sequence[str] = (),
     extra_steps: Sequence[str] = (),
     keep_names: Sequence[str] = (),
@@ -133,8 +134,9 @@ def packing_options(
         coder: compression of the code, a name in `generator.source.compress.CODERS`, or "auto".
         include: modules, packages and data files to carry.
         local_modules: whether modules that the script imports from its own folder are carried.
-        skip_steps: steps of `generator.source.shrink.STEPS` to leave out.
-        extra_steps: steps of `generator.source.shrink.OPTIONAL` to do.
+        safe: whether only names of local variables are shortened; see `generator.source.options.NOTICEABLE`.
+        skip_steps: steps of `generator.source.options.STEPS` to leave out.
+        extra_steps: steps of `generator.source.options.OPTIONAL` to do.
         keep_names: global names to leave as they are.
         broadcast: whether one process of each node decodes and sends; None to do so where the script makes a process group.
 
@@ -146,7 +148,7 @@ def packing_options(
         tuple(allow),
         header,
         coder,
-        Shrinking(frozenset(skip_steps), frozenset(extra_steps), frozenset(keep_names)),
+        Shrinking(frozenset(skip_steps) | (NOTICEABLE if safe else frozenset()), frozenset(extra_steps), frozenset(keep_names)),
         collect_bundle(script.path, script.tree, include, local_modules),
         broadcast,
     )

@@ -36,6 +36,7 @@ from generator.cli_options import (
     KeyOption,
     OutputOption,
     RecipeOption,
+    SafeOption,
     ScriptArgument,
     SkipOption,
     StatsOption,
@@ -107,6 +108,7 @@ def build(
     coder: CoderOption = DEFAULT_CODER,
     include: IncludeOption = None,
     bundle: BundleOption = True,
+    safe: SafeOption = False,
     skip_step: SkipOption = None,
     step: ExtraOption = None,
     keep_name: KeepOption = None,
@@ -127,7 +129,7 @@ def build(
             key=key,
             broadcast=broadcast,
             check=run_check(check, arguments, timeout),
-            **packing(carrier, allow, budget, header, coder, include, bundle, skip_step, step, keep_name),
+            **packing(carrier, allow, budget, header, coder, include, bundle, safe, skip_step, step, keep_name),
         )
     _show(inspection, budget, as_json)
 
@@ -143,6 +145,7 @@ def wrap(
     coder: CoderOption = DEFAULT_CODER,
     include: IncludeOption = None,
     bundle: BundleOption = True,
+    safe: SafeOption = False,
     skip_step: SkipOption = None,
     step: ExtraOption = None,
     keep_name: KeepOption = None,
@@ -157,7 +160,7 @@ def wrap(
             script,
             output,
             check=run_check(check, arguments, timeout),
-            **packing(carrier, allow, budget, header, coder, include, bundle, skip_step, step, keep_name),
+            **packing(carrier, allow, budget, header, coder, include, bundle, safe, skip_step, step, keep_name),
         )
     _show(inspection, budget, as_json)
 

@@ -12,7 +12,7 @@ from generator import carriers
 from generator.checking import RunCheck
 from generator.errors import InputError
 from generator.source.compress import CODERS
-from generator.source.shrink import OPTIONAL, STEPS
+from generator.source.options import NOTICEABLE, OPTIONAL, STEPS
 
 CarrierName = Enum("CarrierName", {name: name for name in [*carriers.REGISTRY, carriers.AUTO]})  # type: ignore[misc]
 CoderName = Enum("CoderName", {name: name for name in [carriers.AUTO, *CODERS]})  # type: ignore[misc]
@@ -39,6 +39,9 @@ BundleOption = Annotated[
 ]
 SkipOption = Annotated[
     list[str] | None, typer.Option("--skip-step", help=f"Shrinking step to leave out: {', '.join(STEPS)}; may be repeated.")
+]
+SafeOption = Annotated[
+    bool, typer.Option("--safe", help=f"Shorten local names only; leaves out {', '.join(sorted(NOTICEABLE))}.")
 ]
 ExtraOption = Annotated[
     list[str] | None, typer.Option("--step", help=f"Optional step: {', '.join(OPTIONAL)}; may be repeated.")
@@ -69,6 +72,7 @@ def packing(
     coder: CoderName,
     include: list[Path] | None,
     bundle: bool,
+    safe: bool,
     skip_step: list[str] | None,
     step: list[str] | None,
     keep_name: list[str] | None,
@@ -82,6 +86,7 @@ def packing(
         "coder": coder.value,
         "include": include or [],
         "local_modules": bundle,
+        "safe": safe,
         "skip_steps": skip_step or [],
         "extra_steps": step or [],
         "keep_names": keep_name or [],

@@ -36,6 +36,7 @@ from generator.cli_options import (
     KeepOption,
     KeyOption,
     OutputOption,
+    SafeOption,
     ScriptArgument,
     SkipOption,
     StatsOption,
@@ -143,6 +144,7 @@ def fit(
     coder: CoderOption = DEFAULT_CODER,
     include: IncludeOption = None,
     bundle: BundleOption = True,
+    safe: SafeOption = False,
     skip_step: SkipOption = None,
     step: ExtraOption = None,
     keep_name: KeepOption = None,
@@ -190,7 +192,7 @@ def fit(
             study=StudyOptions(storage, trials, study, seed),
             report_trial=report_trial,
             broadcast=broadcast,
-            **packing(carrier, allow, budget, header, coder, include, bundle, skip_step, step, keep_name),
+            **packing(carrier, allow, budget, header, coder, include, bundle, safe, skip_step, step, keep_name),
         )
     if as_json:
         print_json({"inspection": inspection.to_json(), "fits": [one.to_json() for one in fits]})

@@ -16,11 +16,13 @@ from generator.carriers import AUTO, Parts, Written
 from generator.carriers.header import header_text
 from generator.errors import InputError
 from generator.payload import read_manifest
-from generator.source.bundle import add_bundle
+from generator.source.bundle import add_bundle, read_whole
 from generator.source.collecting import Bundle
 from generator.source.compress import AUTOMATIC, CODERS, compress_code, compress_lzma
+from generator.source.effects import Effect
 from generator.source.loader import render_loader
 from generator.source.positional import binding_counts
+from generator.source.readings import Program
 from generator.source.script import (
     IMPORT_LINE,
     Script,
@@ -32,7 +34,7 @@ from generator.source.script import (
     unused_name,
 )
 from generator.source.selfreading import reads_own_text, wants_source
-from generator.source.shrink import Shrinking, find_blockers, minify, shrink
+from generator.source.shrink import Shrinking, minify, shrink, shrinking_notes
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def emit(script: Script, payload: bytes | None, options: Options | None = None, 
         raise InputError(f"script {script.path} never loads its weights; add `{IMPORT_LINE}`, or use golfpack wrap")
     if payload is None and script.loads_weights:
         raise InputError(f"script {script.path} loads weights; pack it with golfpack build --weights CHECKPOINT")
-    notes = [f"{blocker}, so no name in the script is shortened" for blocker in find_blockers(script.tree, options.shrinking)]
+    notes = shrinking_notes(script.tree, options.shrinking, read_whole(script.tree, options.bundle))
     notes += options.bundle.notes
     own_text = reads_own_text(script.tree)
     if own_text:
@@ -147,7 +149,7 @@ def _emit(script: Script, payload: bytes | None, options: Options, name: str, st
         coder,
         wants_source(script.tree),
     )
-    return Emitted(carrier.write(parts, stem), name, coder, rendered.variant, list(notes))
+    return Emitted(carrier.write(parts, stem), name, coder, rendered.variant, [*notes, *rendered.notes])
 
 
 def _coders(options: Options) -> tuple[str, ...]:
@@ -164,6 +166,7 @@ class Rendered:
     text: str
     names: tuple[str, str, str]
     variant: str
+    notes: tuple[str, ...] = ()
 
 
 def render_code(
@@ -174,10 +177,11 @@ def render_code(
 ) -> Rendered:
     """The smallest minified code, with the loader inlined where the script loads weights."""
     options = options or Options()
-    tree = add_bundle(copy.deepcopy(script.tree), options.bundle, options.shrinking)
+    program = read_whole(script.tree, options.bundle)
+    tree = add_bundle(copy.deepcopy(script.tree), options.bundle, options.shrinking, program)
     if payload is None:
-        best = _minified(pickle.dumps(tree), options.shrinking)
-        return Rendered(best.text, free_names(best.tree()), best.name)
+        best = _minified(pickle.dumps(tree), options.shrinking, program)
+        return Rendered(best.text, free_names(best.tree()), best.name, best.notes)
     reader, arguments = source or ("read_span", (0, len(payload)))
     taken = identifiers(tree)
     # Names stand for what is known later: the payload's name until it is known which are free; its sizes, so that code for
@@ -193,13 +197,13 @@ def render_code(
         makes_process_group(script.tree) if options.broadcast is None else options.broadcast,
         binding_counts(tree).keys(),
     )
-    if find_blockers(tree, options.shrinking):
+    if program.keeps(Effect.EVERYTHING):
         loader = _shrink_alone(loader, name)
-    best = _minified(pickle.dumps(replace_imports(tree, loader)), options.shrinking)
+    best = _minified(pickle.dumps(replace_imports(tree, loader)), options.shrinking, program)
     names = free_names(best.tree())
     values: dict[str, ast.expr] = {placeholder: ast.Constant(number) for placeholder, number in numbers.items()}
     text = unparse(substitute(best.tree(), {**values, name: ast.Name(names[0], ast.Load())}), prefer_single_line=True)
-    return Rendered(text, names, best.name)
+    return Rendered(text, names, best.name, best.notes)
 
 
 @dataclass(frozen=True)
@@ -208,6 +212,7 @@ class _Minified:
 
     name: str
     text: str
+    notes: tuple[str, ...]
 
     def tree(self) -> ast.Module:
         """Its syntax tree, made anew."""
@@ -215,11 +220,11 @@ class _Minified:
 
 
 @lru_cache(maxsize=8)
-def _minified(pickled: bytes, shrinking: Shrinking) -> _Minified:
+def _minified(pickled: bytes, shrinking: Shrinking, program: Program) -> _Minified:
     """The smallest variant of a pickled syntax tree."""
-    variants = shrink(pickle.loads(pickled), shrinking).variants
-    best = min(variants, key=lambda variant: len(compress_lzma(variant.text.encode(), quick=True)))
-    return _Minified(best.name, best.text)
+    shrunk = shrink(pickle.loads(pickled), shrinking, program=program)
+    best = min(shrunk.variants, key=lambda variant: len(compress_lzma(variant.text.encode(), quick=True)))
+    return _Minified(best.name, best.text, tuple(shrunk.notes))
 
 
 def makes_process_group(tree: ast.Module) -> bool:

@@ -15,19 +15,21 @@ from generator.source.collecting import Bundle
 from generator.source.compress import compress_lzma
 from generator.source.loader import import_builtins
 from generator.source.positional import binding_counts
+from generator.source.readings import Program, read_program
 from generator.source.script import READ_FILE, STUB, parse
 from generator.source.shrink import Shrinking, minify
 from generator.templating import render
 
 
-def add_bundle(tree: ast.Module, bundle: Bundle, shrinking: Shrinking) -> ast.Module:
-    """Put the finder and the files into a script's tree, in place."""
+def add_bundle(tree: ast.Module, bundle: Bundle, shrinking: Shrinking, program: Program | None = None) -> ast.Module:
+    """Put the finder and the files into a script's tree, in place; `program` is what `read_whole` finds unless given."""
+    program = program or read_whole(tree, bundle)
     tree = _FileReaderReplacer(bundle, binding_counts(tree).keys()).visit(tree)
     if bundle.modules:
         # Other modules use these names, so they stay.
         kept = Shrinking(shrinking.skip | {"globals", "positional"}, shrinking.extra, shrinking.keep_names)
         modules = {
-            name: (module.is_package, minify(parse(module.source, str(module.path)), kept))
+            name: (module.is_package, minify(parse(module.source, str(module.path)), kept, program))
             for name, module in sorted(bundle.modules.items())
         }
         finder = ast.parse(
@@ -41,6 +43,11 @@ def add_bundle(tree: ast.Module, bundle: Bundle, shrinking: Shrinking) -> ast.Mo
             at = 1
         tree.body[at:at] = finder
     return ast.fix_missing_locations(tree)
+
+
+def read_whole(tree: ast.Module, bundle: Bundle) -> Program:
+    """What a script and the modules that it carries read of themselves at run time."""
+    return read_program(tree, {name: parse(module.source, str(module.path)) for name, module in sorted(bundle.modules.items())})
 
 
 class _FileReaderReplacer(ast.NodeTransformer):

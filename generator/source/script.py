@@ -158,7 +158,7 @@ def free_names(tree: ast.Module, payload_name: str = "") -> tuple[str, str, str]
     taken = identifiers(tree) - {payload_name}
     stars = any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.walk(tree))
     single = [chr(code) for code in range(ord("Z"), ord("A") - 1, -1)]
-    candidates = itertools.chain(single, (f"{first}{second}" for first in single for second in single))
+    candidates = ("".join(letters) for length in itertools.count(1) for letters in itertools.product(single, repeat=length))
     first, second, third = itertools.islice((name for name in candidates if name not in taken), 3)
     return unused_name("golfpack_file", taken) if stars or taken & _MAKES_NAMES else first, second, third
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Set
 
 from generator.source.script import identifiers
 
@@ -21,8 +22,12 @@ def reads_own_text(tree: ast.Module) -> int:
 
 def wants_source(tree: ast.Module) -> bool:
     """Whether the script, or a compiler that it uses, asks for the source text of functions."""
-    names = identifiers(tree)
-    return bool(names & _SOURCE_READERS) or ("jit" in names and "torch" in names)
+    return want_source(identifiers(tree))
+
+
+def want_source(words: Set[str]) -> bool:
+    """The same by the identifiers of a program."""
+    return bool(words & _SOURCE_READERS) or ("jit" in words and "torch" in words)
 
 
 class _OwnFile(ast.NodeVisitor):
