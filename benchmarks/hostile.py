@@ -289,7 +289,8 @@ def report(rows: dict[tuple[str, str], Counter[str]], arguments: argparse.Namesp
     lines = [
         "# Damaged artifacts and forged payloads",
         "",
-        f"    python benchmarks/hostile.py --mutants {arguments.mutants} --forged {arguments.forged} --seed {arguments.seed}",
+        f"    python benchmarks/hostile.py --mutants {arguments.mutants} --forged {arguments.forged} --seed {arguments.seed} "
+        f"--jobs {arguments.jobs}",
         "",
         f"golfpack {__version__}, Python {platform.python_version()}, torch {torch.__version__}, {seconds / 60:.0f} minutes in "
         f"{arguments.jobs} process(es). {total['mutants']:,} mutants and {total['forged']:,} forged payloads of {len(rows)} "

@@ -199,12 +199,12 @@ def test_auto_leaves_out_what_no_reader_would_take(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("codec", [Rans(), RansRows()], ids=["rans", "rans_rows"])
-@pytest.mark.parametrize("tables", [40, 50], ids=["before", "after"])  # three for each of 16 shapes are 48
+@pytest.mark.parametrize("tables", [80, 95], ids=["before", "after"])  # three for each of 31 shapes are 93
 def test_more_shapes_than_tables_share_them(monkeypatch: pytest.MonkeyPatch, codec: Rans, tables: int) -> None:
     for module in ("rans", "rans_check"):
         monkeypatch.setattr(f"generator.codecs.{module}.MAX_TABLES", tables)
     rng = np.random.default_rng(0)
-    arrays = [rng.integers(-40, 40, (5, columns)).astype("i1") for columns in range(1, 16)]
+    arrays = [rng.integers(-40, 40, (5, columns)).astype("i1") for columns in range(1, 31)]
     arrays.append((4.0 ** np.arange(5)[:, None] * rng.normal(size=(5, 60)) / 8).clip(-127, 127).astype("i1"))
     encoded = codec.encode(arrays)
     CHECKS[codec.id](len(encoded.data), specs_of(arrays), json.loads(json.dumps(encoded.options)))
