@@ -6,6 +6,7 @@ import ast
 import copy
 import pickle
 import textwrap
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given, settings
@@ -781,66 +782,88 @@ def test_programs_that_reflect_print_the_same(name: str) -> None:
 NAMES = ("a", "b", "c", "d", "e")
 
 
-@st.composite
-def signatures(draw: st.DrawFn, first: tuple[str, ...] = ()) -> tuple[str, str]:
-    """A parameter list, and an expression that shows what arrived."""
-    names = draw(st.lists(st.sampled_from(NAMES), unique=True, max_size=4))
-    ordinary, kwonly = names[: draw(st.integers(0, 4))], names[4:] if draw(st.booleans()) else []
-    kwonly += [name for name in names if name not in ordinary]
-    optional = draw(st.integers(0, len(ordinary)))
-    parts = [*first, *ordinary[:optional], *(f"{name}={index}" for index, name in enumerate(ordinary[optional:]))]
-    if parts and draw(st.integers(0, 4)) == 0:
-        parts.insert(draw(st.integers(1, len(parts))), "/")
-    star, rest = draw(st.sampled_from(("", "*more"))), draw(st.sampled_from(("", "", "", "**rest")))
-    if star or kwonly:
-        parts.append(star or "*")
-    parts += [f"{name}={draw(st.sampled_from('789'))}" for name in dict.fromkeys(kwonly)]
-    parts += [rest] if rest else []
-    shown = [*dict.fromkeys(names), *(["more"] if star else []), *(["rest"] if rest else [])]
-    return ", ".join(parts), f"({''.join(f'{name}, ' for name in shown)})"
+@dataclass(frozen=True)
+class Signature:
+    """Parameters: those that go by position (of these the first `only` by nothing else, the last `optional` have defaults)."""
+
+    ordinary: list[str]
+    only: int
+    optional: int
+    keyword_only: list[str]
+    more: str
+
+    def __str__(self) -> str:
+        required = len(self.ordinary) - self.optional
+        parts = [name if index < required else f"{name}={index}" for index, name in enumerate(self.ordinary)]
+        if self.only:
+            parts.insert(self.only, "/")
+        if "*more" in self.more or self.keyword_only:
+            parts.append("*more" if "*more" in self.more else "*")
+        parts += [f"{name}=9" for name in self.keyword_only]
+        return ", ".join([*parts, *(["**rest"] if "**rest" in self.more else [])])
+
+    def value(self) -> str:
+        """An expression that shows what arrived."""
+        shown = [*self.ordinary, *self.keyword_only, *(name for name in ("more", "rest") if f"*{name}" in self.more)]
+        return f"[{', '.join(shown)}]"
 
 
 @st.composite
-def calls(draw: st.DrawFn, callee: str) -> str:
-    """A call, right or wrong."""
-    positional = [f"note({draw(st.integers(10, 99))})" for _ in range(draw(st.integers(0, 3)))]
-    named = draw(st.lists(st.sampled_from(NAMES), unique=True, max_size=3))
-    values = [draw(st.sampled_from(("1", "None", "note(2)", "log", "[*log]"))) for _ in named]
-    arguments = [*positional, *(f"{name}={value}" for name, value in zip(named, values, strict=True))]
-    star = draw(st.sampled_from(("",) * 12 + ("*(1, 2)", "**{'a': 5}")))
-    return f"{callee}({', '.join([*arguments, *([star] if star else [])])})"
+def signatures(draw: st.DrawFn) -> Signature:
+    names = draw(st.permutations(NAMES))
+    count = draw(st.integers(1, 4))
+    only = draw(st.sampled_from((0, 0, 0, 1, count)))
+    keyword_only = list(names[4 : draw(st.sampled_from((4, 4, 5)))])
+    more = draw(st.sampled_from(("", "", "", "", "*more", "**rest", "*more, **rest")))
+    return Signature(list(names[:count]), only, draw(st.integers(0, count)), keyword_only, more)
+
+
+@st.composite
+def arguments(draw: st.DrawFn, signature: Signature) -> str:
+    """The arguments of a call, most often right."""
+    values = st.sampled_from(("1", "None", "note(2)", "note(3)", "log", "[*log]", "lambda: 4"))
+    if draw(st.integers(0, 9)) == 0:
+        count, names = draw(st.integers(0, 3)), draw(st.lists(st.sampled_from(NAMES), unique=True, max_size=3))
+    else:
+        count = draw(st.integers(signature.only, len(signature.ordinary)))
+        required = len(signature.ordinary) - signature.optional
+        omitted = draw(st.sets(st.sampled_from([*signature.ordinary[max(count, required) :], *signature.keyword_only, ""])))
+        names = [name for name in [*signature.ordinary[count:], *signature.keyword_only] if name not in omitted]
+    given = [draw(values) for _ in range(count)]
+    given += [f"{name}={draw(values)}" for name in draw(st.permutations(names))]
+    star = draw(st.sampled_from(("",) * 20 + ("*(1, 2)", "**{'a': 5}")))
+    return ", ".join([*given, *([star] if star else [])])
 
 
 @st.composite
 def programs(draw: st.DrawFn) -> str:
     """Functions, nested functions and classes, with calls of each and a few other uses."""
     lines = ["log = []", "def note(value):", "    log.append(value)", "    return value", "def shown(call):", "    try:"]
-    lines += ["        print(call(), log)", "    except TypeError:", "        print('wrong', log)"]
-    for kind in draw(st.lists(st.sampled_from(("function", "nested", "class", "child", "method")), min_size=1, max_size=4)):
-        name = draw(st.sampled_from(("f", "g", "h", "Kind", "print_")))
-        indent = ""
-        if kind == "nested":
-            lines.append(f"def outer_{name}():")
-            indent = "    "
+    lines += ["        print(*(x if x is None or isinstance(x, int) else 0 for x in call()), log)"]
+    lines += ["    except TypeError:", "        print('wrong', log)"]
+    uses = ("",) * 9 + ("other = {0}", "print([{0}] != [])", "del {0}", "{0} = None", "print('{0}')", "class X: {0} = 1")
+    for kind in draw(st.lists(st.sampled_from(("function", "nested", "class", "base", "method")), min_size=1, max_size=4)):
+        name = draw(st.sampled_from(("f", "g", "h", "Kind", "Point")))
+        signature = draw(signatures())
+        indent = "    " if kind == "nested" else ""
+        lines += [f"def outer_{name}():"] if kind == "nested" else []
         if kind in ("function", "nested"):
-            parameters, value = draw(signatures())
-            lines += [f"{indent}def {name}({parameters}):", f"{indent}    return {value}"]
+            lines += [f"{indent}def {name}({signature}):", f"{indent}    return {signature.value()}"]
         else:
-            parameters, value = draw(signatures(("self",)))
-            base = draw(st.sampled_from(("", "(object)", "(dict)", "(Exception)"))) if kind == "child" else ""
-            lines += [f"class {name}{base}:", f"    def __init__({parameters}):", f"        self.value = {value}"]
+            base = draw(st.sampled_from(("object", "dict", "Exception", "float"))) if kind == "base" else "object"
+            lines += [f"class {name}({base}):", f"    def __init__(self, {signature}):"]
+            lines += [f"        self.value = {signature.value()}"]
             if kind == "method" and draw(st.booleans()):
                 lines += ["    @classmethod", "    def again(kind, **given):", "        return kind(**given).value"]
-                lines += [f"shown(lambda: {name}().again({draw(st.sampled_from(NAMES))}=3))"]
+                lines += [f"shown(lambda: {name}(1).again({draw(st.sampled_from(NAMES))}=3))"]
         suffix = "" if kind in ("function", "nested") else ".value"
         for _ in range(draw(st.integers(1, 3))):
-            lines.append(f"{indent}shown(lambda: {draw(calls(name))}{suffix})")
-        use = draw(st.sampled_from(("",) * 6 + (f"other = {name}", f"print([{name}] != [])", f"del {name}", f"{name} = None")))
+            lines.append(f"{indent}shown(lambda: {name}({draw(arguments(signature))}){suffix})")
+        use = draw(st.sampled_from(uses)).format(name)
         lines += [f"{indent}{use}"] if use else []
         if use.startswith("other"):
-            lines.append(f"{indent}shown(lambda: {draw(calls('other'))}{suffix})")
-        if kind == "nested":
-            lines.append(f"outer_{name}()")
+            lines.append(f"{indent}shown(lambda: other({draw(arguments(signature))}){suffix})")
+        lines += [f"outer_{name}()"] if kind == "nested" else []
     return "\n".join(lines)
 
 
