@@ -624,7 +624,7 @@ REWRITTEN = {
                 self.across, self.down = across, down
         options = Options()
         print(Point(3, down=4).down, sorted(k for k in vars(type(options)) if k == "rate"))
-        """.replace("vars(type(options))", "type(options).__dict__"),
+        """,
         ["Point(3, 4)"],
     ),
     "modules, under every name": (
