@@ -7,15 +7,18 @@ import copy
 import pickle
 import textwrap
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_source import output_of
 
+from generator.emit import Options, render_code
 from generator.source.calls import make_positional, restore_parameters
+from generator.source.collecting import Bundle, Module
 from generator.source.positional import pass_by_position
-from generator.source.script import parse
+from generator.source.script import Script, parse
 from generator.source.shrink import Shrinking, shrink
 
 # Programs in which a caller is not known, an argument's name or place can be told, or a call is wrong: nothing may change.
@@ -881,3 +884,104 @@ def test_any_program_of_calls_prints_the_same(text: str) -> None:
     assert output_of(ast.unparse(tree)) == expected
     for variant in shrink(parse(text.encode(), "s"), Shrinking(frozenset({"globals"})), 2).variants:
         assert output_of(variant.text) == expected, variant.name
+
+
+AREA = "def area(width, height=2):\n    return width * height\nprint(area(1, height=3))\n"
+POINT = "class Point:\n    def __init__(self, across=1, down=2):\n        self.down = down\nprint(Point(1, down=3))\n"
+PLAIN = "def other():\n    pass\nclass Other:\n    def method(self):\n        pass\nthing = other()\n"
+
+
+def filled(template: str, names: str) -> list[str]:
+    return [template.format(name) for name in names.split()]
+
+
+# What leads to functions, or to classes alone, that are not named; each by itself.
+LEADS_ANYWHERE = [
+    *filled("thing.{}", "__builtins__ __closure__ __globals__ ag_frame cell_contents cr_frame gi_frame tb_frame"),
+    *filled("thing.{}", "f_back f_builtins f_code f_globals f_locals"),
+    *filled("getattr(thing, '{}')", "__closure__ __globals__ __import__ f_locals"),
+    *filled("print({})", "__builtins__ __loader__ __spec__ eval exec globals() locals() vars() vars vars(*[thing])"),
+    *filled("__import__({})", "'__main__' thing"),
+    *filled(
+        "import {}",
+        "__main__ cProfile cgitb code codeop doctest fire imp pdb pkgutil profile pydoc runpy timeit trace zipimport",
+    ),
+    *filled("from {} import thing", "__main__ fire runpy"),
+    "from helper import *",
+    "import sys\nsys.modules",
+    "import sys as system\nsystem._getframe()",
+    "import sys\nprint(sys)",
+    "from sys import modules",
+    "import sys\nif thing:\n    sys = None",
+    "import sys\nsys.settrace(thing)",
+    "import gc\ngc.get_objects()",
+    "import inspect\ninspect.stack()",
+    "from inspect import currentframe as here",
+    "import importlib\nimportlib.import_module('helper')",
+    "from importlib import import_module",
+    "import builtins\nbuiltins.eval('1')",
+    "from builtins import exec",
+]
+HOOK = "class Hook:\n    def {}(self, other): pass"
+LEADS_TO_CLASSES = [
+    *filled("thing.{}", "__base__ __bases__ __class__ __init__ __mro__ __new__ __self__ __subclasses__ from_pretrained mro"),
+    *filled("thing.{}", "__objclass__ __reduce__ __reduce_ex__ __self_class__ __thisclass__"),
+    *filled("getattr(thing, '{}')", "__class__ __init__ from_pretrained mro"),
+    *filled(HOOK, "__get__ __instancecheck__ __mro_entries__ __prepare__ __set__ __set_name__"),
+    *filled(HOOK, "__subclasscheck__ __subclasshook__"),
+    *filled(HOOK + "\ntype(thing) == Hook()", "__contains__ __eq__ __hash__ __ne__"),
+    "type(thing)()",
+    "kinds = [type(thing)]",
+    "kinds = map(type, [thing])",
+    "type(*[thing])",
+    "vars(type(Point))",
+    "method = classmethod(other)",
+    "class Hook:\n    def method(self):\n        return __class__",
+    "super(Other, thing).__class__",
+]
+
+
+@pytest.mark.parametrize("line", LEADS_ANYWHERE)
+def test_what_leads_to_functions(line: str) -> None:
+    assert pass_by_position(ast.parse(PLAIN + AREA)) == 2
+    assert pass_by_position(ast.parse(f"{PLAIN}{AREA}{line}\n")) == 0
+
+
+@pytest.mark.parametrize("line", LEADS_TO_CLASSES)
+def test_what_leads_to_classes(line: str) -> None:
+    assert pass_by_position(ast.parse(PLAIN + POINT)) == 2
+    tree = ast.parse(f"{PLAIN}{POINT}{line}\n")
+    pass_by_position(tree)
+    assert "Point(1, down=3)" in ast.unparse(tree)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "    @classmethod\n    def make(kind, **given): pass\n",
+        "    @unknown\n    def make(self): pass\n",
+        "    @property.other\n    def make(self): pass\n",
+        *(f"    def {name}(kind, *values): pass\n" for name in ("__new__", "__init_subclass__", "__class_getitem__")),
+    ],
+)
+def test_classes_that_make_instances_themselves(body: str) -> None:
+    for text in (f"{POINT}{body}", f"class Base:\n{body}{POINT.replace('Point:', 'Point(Base):')}"):
+        lines = text.replace("print(Point(1, down=3))\n", "") + "print(Point(1, down=3))\n"
+        tree = ast.parse(lines)
+        assert pass_by_position(tree) == 0
+        assert "Point(1, down=3)" in ast.unparse(tree)
+
+
+def test_modules_that_are_carried_may_call_the_script() -> None:
+    script = Script(Path("s.py"), ast.parse(AREA + "import helper\n"), 0, False)
+    module = Module(b"import s\ns.area(width=3)\n", False, Path("helper.py"))
+    text = render_code(script, None, Options(bundle=Bundle({"helper": module}))).text
+    assert "(1,height=3)" in text
+    assert "(width,height=2):" in text
+    assert "height=3" not in render_code(Script(Path("s.py"), ast.parse(AREA), 0, False), None).text
+
+
+def test_a_module_that_is_not_known_may_be_the_script() -> None:
+    for imported, free in (("torch", 2), ("math", 2), ("helper", 0), ("train_gpt", 0)):
+        tree = ast.parse(f"import {imported}\n{AREA}{imported}.area(width=3)\n")
+        assert pass_by_position(tree) == free, imported
