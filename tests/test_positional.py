@@ -6,15 +6,19 @@ import ast
 import copy
 import pickle
 import textwrap
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_source import output_of
 
+from generator.emit import Options, render_code
 from generator.source.calls import make_positional, restore_parameters
+from generator.source.collecting import Bundle, Module
 from generator.source.positional import pass_by_position
-from generator.source.script import parse
+from generator.source.script import Script, parse
 from generator.source.shrink import Shrinking, shrink
 
 # Programs in which a caller is not known, an argument's name or place can be told, or a call is wrong: nothing may change.
@@ -623,7 +627,7 @@ REWRITTEN = {
                 self.across, self.down = across, down
         options = Options()
         print(Point(3, down=4).down, sorted(k for k in vars(type(options)) if k == "rate"))
-        """.replace("vars(type(options))", "type(options).__dict__"),
+        """,
         ["Point(3, 4)"],
     ),
     "modules, under every name": (
@@ -781,66 +785,88 @@ def test_programs_that_reflect_print_the_same(name: str) -> None:
 NAMES = ("a", "b", "c", "d", "e")
 
 
-@st.composite
-def signatures(draw: st.DrawFn, first: tuple[str, ...] = ()) -> tuple[str, str]:
-    """A parameter list, and an expression that shows what arrived."""
-    names = draw(st.lists(st.sampled_from(NAMES), unique=True, max_size=4))
-    ordinary, kwonly = names[: draw(st.integers(0, 4))], names[4:] if draw(st.booleans()) else []
-    kwonly += [name for name in names if name not in ordinary]
-    optional = draw(st.integers(0, len(ordinary)))
-    parts = [*first, *ordinary[:optional], *(f"{name}={index}" for index, name in enumerate(ordinary[optional:]))]
-    if parts and draw(st.integers(0, 4)) == 0:
-        parts.insert(draw(st.integers(1, len(parts))), "/")
-    star, rest = draw(st.sampled_from(("", "*more"))), draw(st.sampled_from(("", "", "", "**rest")))
-    if star or kwonly:
-        parts.append(star or "*")
-    parts += [f"{name}={draw(st.sampled_from('789'))}" for name in dict.fromkeys(kwonly)]
-    parts += [rest] if rest else []
-    shown = [*dict.fromkeys(names), *(["more"] if star else []), *(["rest"] if rest else [])]
-    return ", ".join(parts), f"({''.join(f'{name}, ' for name in shown)})"
+@dataclass(frozen=True)
+class Signature:
+    """Parameters: those that go by position (of these the first `only` by nothing else, the last `optional` have defaults)."""
+
+    ordinary: list[str]
+    only: int
+    optional: int
+    keyword_only: list[str]
+    more: str
+
+    def __str__(self) -> str:
+        required = len(self.ordinary) - self.optional
+        parts = [name if index < required else f"{name}={index}" for index, name in enumerate(self.ordinary)]
+        if self.only:
+            parts.insert(self.only, "/")
+        if "*more" in self.more or self.keyword_only:
+            parts.append("*more" if "*more" in self.more else "*")
+        parts += [f"{name}=9" for name in self.keyword_only]
+        return ", ".join([*parts, *(["**rest"] if "**rest" in self.more else [])])
+
+    def value(self) -> str:
+        """An expression that shows what arrived."""
+        shown = [*self.ordinary, *self.keyword_only, *(name for name in ("more", "rest") if f"*{name}" in self.more)]
+        return f"[{', '.join(shown)}]"
 
 
 @st.composite
-def calls(draw: st.DrawFn, callee: str) -> str:
-    """A call, right or wrong."""
-    positional = [f"note({draw(st.integers(10, 99))})" for _ in range(draw(st.integers(0, 3)))]
-    named = draw(st.lists(st.sampled_from(NAMES), unique=True, max_size=3))
-    values = [draw(st.sampled_from(("1", "None", "note(2)", "log", "[*log]"))) for _ in named]
-    arguments = [*positional, *(f"{name}={value}" for name, value in zip(named, values, strict=True))]
-    star = draw(st.sampled_from(("",) * 12 + ("*(1, 2)", "**{'a': 5}")))
-    return f"{callee}({', '.join([*arguments, *([star] if star else [])])})"
+def signatures(draw: st.DrawFn) -> Signature:
+    names = draw(st.permutations(NAMES))
+    count = draw(st.integers(1, 4))
+    only = draw(st.sampled_from((0, 0, 0, 1, count)))
+    keyword_only = list(names[4 : draw(st.sampled_from((4, 4, 5)))])
+    more = draw(st.sampled_from(("", "", "", "", "*more", "**rest", "*more, **rest")))
+    return Signature(list(names[:count]), only, draw(st.integers(0, count)), keyword_only, more)
+
+
+@st.composite
+def arguments(draw: st.DrawFn, signature: Signature) -> str:
+    """The arguments of a call, most often right."""
+    values = st.sampled_from(("1", "None", "note(2)", "note(3)", "log", "[*log]", "lambda: 4"))
+    if draw(st.integers(0, 9)) == 0:
+        count, names = draw(st.integers(0, 3)), draw(st.lists(st.sampled_from(NAMES), unique=True, max_size=3))
+    else:
+        count = draw(st.integers(signature.only, len(signature.ordinary)))
+        required = len(signature.ordinary) - signature.optional
+        omitted = draw(st.sets(st.sampled_from([*signature.ordinary[max(count, required) :], *signature.keyword_only, ""])))
+        names = [name for name in [*signature.ordinary[count:], *signature.keyword_only] if name not in omitted]
+    given = [draw(values) for _ in range(count)]
+    given += [f"{name}={draw(values)}" for name in draw(st.permutations(names))]
+    star = draw(st.sampled_from(("",) * 20 + ("*(1, 2)", "**{'a': 5}")))
+    return ", ".join([*given, *([star] if star else [])])
 
 
 @st.composite
 def programs(draw: st.DrawFn) -> str:
     """Functions, nested functions and classes, with calls of each and a few other uses."""
     lines = ["log = []", "def note(value):", "    log.append(value)", "    return value", "def shown(call):", "    try:"]
-    lines += ["        print(call(), log)", "    except TypeError:", "        print('wrong', log)"]
-    for kind in draw(st.lists(st.sampled_from(("function", "nested", "class", "child", "method")), min_size=1, max_size=4)):
-        name = draw(st.sampled_from(("f", "g", "h", "Kind", "print_")))
-        indent = ""
-        if kind == "nested":
-            lines.append(f"def outer_{name}():")
-            indent = "    "
+    lines += ["        print(*(x if x is None or isinstance(x, int) else 0 for x in call()), log)"]
+    lines += ["    except TypeError:", "        print('wrong', log)"]
+    uses = ("",) * 9 + ("other = {0}", "print([{0}] != [])", "del {0}", "{0} = None", "print('{0}')", "class X: {0} = 1")
+    for kind in draw(st.lists(st.sampled_from(("function", "nested", "class", "base", "method")), min_size=1, max_size=4)):
+        name = draw(st.sampled_from(("f", "g", "h", "Kind", "Point")))
+        signature = draw(signatures())
+        indent = "    " if kind == "nested" else ""
+        lines += [f"def outer_{name}():"] if kind == "nested" else []
         if kind in ("function", "nested"):
-            parameters, value = draw(signatures())
-            lines += [f"{indent}def {name}({parameters}):", f"{indent}    return {value}"]
+            lines += [f"{indent}def {name}({signature}):", f"{indent}    return {signature.value()}"]
         else:
-            parameters, value = draw(signatures(("self",)))
-            base = draw(st.sampled_from(("", "(object)", "(dict)", "(Exception)"))) if kind == "child" else ""
-            lines += [f"class {name}{base}:", f"    def __init__({parameters}):", f"        self.value = {value}"]
+            base = draw(st.sampled_from(("object", "dict", "Exception", "float"))) if kind == "base" else "object"
+            lines += [f"class {name}({base}):", f"    def __init__(self, {signature}):"]
+            lines += [f"        self.value = {signature.value()}"]
             if kind == "method" and draw(st.booleans()):
                 lines += ["    @classmethod", "    def again(kind, **given):", "        return kind(**given).value"]
-                lines += [f"shown(lambda: {name}().again({draw(st.sampled_from(NAMES))}=3))"]
+                lines += [f"shown(lambda: {name}(1).again({draw(st.sampled_from(NAMES))}=3))"]
         suffix = "" if kind in ("function", "nested") else ".value"
         for _ in range(draw(st.integers(1, 3))):
-            lines.append(f"{indent}shown(lambda: {draw(calls(name))}{suffix})")
-        use = draw(st.sampled_from(("",) * 6 + (f"other = {name}", f"print([{name}] != [])", f"del {name}", f"{name} = None")))
+            lines.append(f"{indent}shown(lambda: {name}({draw(arguments(signature))}){suffix})")
+        use = draw(st.sampled_from(uses)).format(name)
         lines += [f"{indent}{use}"] if use else []
         if use.startswith("other"):
-            lines.append(f"{indent}shown(lambda: {draw(calls('other'))}{suffix})")
-        if kind == "nested":
-            lines.append(f"outer_{name}()")
+            lines.append(f"{indent}shown(lambda: other({draw(arguments(signature))}){suffix})")
+        lines += [f"outer_{name}()"] if kind == "nested" else []
     return "\n".join(lines)
 
 
@@ -858,3 +884,104 @@ def test_any_program_of_calls_prints_the_same(text: str) -> None:
     assert output_of(ast.unparse(tree)) == expected
     for variant in shrink(parse(text.encode(), "s"), Shrinking(frozenset({"globals"})), 2).variants:
         assert output_of(variant.text) == expected, variant.name
+
+
+AREA = "def area(width, height=2):\n    return width * height\nprint(area(1, height=3))\n"
+POINT = "class Point:\n    def __init__(self, across=1, down=2):\n        self.down = down\nprint(Point(1, down=3))\n"
+PLAIN = "def other():\n    pass\nclass Other:\n    def method(self):\n        pass\nthing = other()\n"
+
+
+def filled(template: str, names: str) -> list[str]:
+    return [template.format(name) for name in names.split()]
+
+
+# What leads to functions, or to classes alone, that are not named; each by itself.
+LEADS_ANYWHERE = [
+    *filled("thing.{}", "__builtins__ __closure__ __globals__ ag_frame cell_contents cr_frame gi_frame tb_frame"),
+    *filled("thing.{}", "f_back f_builtins f_code f_globals f_locals"),
+    *filled("getattr(thing, '{}')", "__closure__ __globals__ __import__ f_locals"),
+    *filled("print({})", "__builtins__ __loader__ __spec__ eval exec globals() locals() vars() vars vars(*[thing])"),
+    *filled("__import__({})", "'__main__' thing"),
+    *filled(
+        "import {}",
+        "__main__ cProfile cgitb code codeop doctest fire imp pdb pkgutil profile pydoc runpy timeit trace zipimport",
+    ),
+    *filled("from {} import thing", "__main__ fire runpy"),
+    "from helper import *",
+    "import sys\nsys.modules",
+    "import sys as system\nsystem._getframe()",
+    "import sys\nprint(sys)",
+    "from sys import modules",
+    "import sys\nif thing:\n    sys = None",
+    "import sys\nsys.settrace(thing)",
+    "import gc\ngc.get_objects()",
+    "import inspect\ninspect.stack()",
+    "from inspect import currentframe as here",
+    "import importlib\nimportlib.import_module('helper')",
+    "from importlib import import_module",
+    "import builtins\nbuiltins.eval('1')",
+    "from builtins import exec",
+]
+HOOK = "class Hook:\n    def {}(self, other): pass"
+LEADS_TO_CLASSES = [
+    *filled("thing.{}", "__base__ __bases__ __class__ __init__ __mro__ __new__ __self__ __subclasses__ from_pretrained mro"),
+    *filled("thing.{}", "__objclass__ __reduce__ __reduce_ex__ __self_class__ __thisclass__"),
+    *filled("getattr(thing, '{}')", "__class__ __init__ from_pretrained mro"),
+    *filled(HOOK, "__get__ __instancecheck__ __mro_entries__ __prepare__ __set__ __set_name__"),
+    *filled(HOOK, "__subclasscheck__ __subclasshook__"),
+    *filled(HOOK + "\ntype(thing) == Hook()", "__contains__ __eq__ __hash__ __ne__"),
+    "type(thing)()",
+    "kinds = [type(thing)]",
+    "kinds = map(type, [thing])",
+    "type(*[thing])",
+    "vars(type(Point))",
+    "method = classmethod(other)",
+    "class Hook:\n    def method(self):\n        return __class__",
+    "super(Other, thing).__class__",
+]
+
+
+@pytest.mark.parametrize("line", LEADS_ANYWHERE)
+def test_what_leads_to_functions(line: str) -> None:
+    assert pass_by_position(ast.parse(PLAIN + AREA)) == 2
+    assert pass_by_position(ast.parse(f"{PLAIN}{AREA}{line}\n")) == 0
+
+
+@pytest.mark.parametrize("line", LEADS_TO_CLASSES)
+def test_what_leads_to_classes(line: str) -> None:
+    assert pass_by_position(ast.parse(PLAIN + POINT)) == 2
+    tree = ast.parse(f"{PLAIN}{POINT}{line}\n")
+    pass_by_position(tree)
+    assert "Point(1, down=3)" in ast.unparse(tree)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "    @classmethod\n    def make(kind, **given): pass\n",
+        "    @unknown\n    def make(self): pass\n",
+        "    @property.other\n    def make(self): pass\n",
+        *(f"    def {name}(kind, *values): pass\n" for name in ("__new__", "__init_subclass__", "__class_getitem__")),
+    ],
+)
+def test_classes_that_make_instances_themselves(body: str) -> None:
+    for text in (f"{POINT}{body}", f"class Base:\n{body}{POINT.replace('Point:', 'Point(Base):')}"):
+        lines = text.replace("print(Point(1, down=3))\n", "") + "print(Point(1, down=3))\n"
+        tree = ast.parse(lines)
+        assert pass_by_position(tree) == 0
+        assert "Point(1, down=3)" in ast.unparse(tree)
+
+
+def test_modules_that_are_carried_may_call_the_script() -> None:
+    script = Script(Path("s.py"), ast.parse(AREA + "import helper\n"), 0, False)
+    module = Module(b"import s\ns.area(width=3)\n", False, Path("helper.py"))
+    text = render_code(script, None, Options(bundle=Bundle({"helper": module}))).text
+    assert "(1,height=3)" in text
+    assert "(width,height=2):" in text
+    assert "height=3" not in render_code(Script(Path("s.py"), ast.parse(AREA), 0, False), None).text
+
+
+def test_a_module_that_is_not_known_may_be_the_script() -> None:
+    for imported, free in (("torch", 2), ("math", 2), ("helper", 0), ("train_gpt", 0)):
+        tree = ast.parse(f"import {imported}\n{AREA}{imported}.area(width=3)\n")
+        assert pass_by_position(tree) == free, imported

@@ -8,10 +8,10 @@ from __future__ import annotations
 import ast
 
 from generator.source.known import (
+    CLASS_ATTRIBUTES,
     CLASS_HOOKS,
     CLASS_METHODS,
     COMPARISONS,
-    LEADING_DUNDERS,
     METHOD_DECORATORS,
     NAMES_OF_CLASSES,
     PLAIN_BASES,
@@ -80,7 +80,7 @@ class Constructors:
         if isinstance(node, ast.Attribute):
             return self._is_leading_attribute(node)
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            return node.value in LEADING_DUNDERS
+            return node.value in CLASS_ATTRIBUTES
         if scopes.is_builtin(node, "type"):
             if isinstance(parent, ast.Call) and parent.func is node:
                 return len(parent.args) != 3 and not self._only_looked_at(parent) and not self._exposes_one(parent)
@@ -96,7 +96,7 @@ class Constructors:
             owner = node.value
             superior = isinstance(owner, ast.Call) and self._scopes.is_builtin(owner.func, "super")
             return not (superior or self._scopes.qualified_name(owner) or self._class(owner))
-        return node.attr in {"mro", "from_pretrained"} or node.attr in LEADING_DUNDERS
+        return node.attr in CLASS_ATTRIBUTES
 
     def _only_looked_at(self, node: ast.AST) -> bool:
         """Whether a class that a node gives is only printed, named or compared."""

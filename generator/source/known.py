@@ -75,12 +75,13 @@ CLASS_HOOKS = _words(
     "__get__ __instancecheck__ __mro_entries__ __prepare__ __set__ __set_name__ __subclasscheck__ __subclasshook__"
 )
 COMPARISONS = _words("__contains__ __eq__ __hash__ __ne__")
-# Attributes of the form __x__ that Python gives its objects, without those that lead to no class.
+# Attributes that lead to classes: those of the form __x__ that Python gives its objects, without the harmless ones, and others.
 _HARMLESS_DUNDERS = _words(
     "__add__ __bool__ __call__ __contains__ __dict__ __doc__ __enter__ __eq__ __exit__ __file__ __float__ __getattr__ "
     "__getitem__ __getstate__ __hash__ __int__ __iter__ __len__ __module__ __mul__ __name__ __next__ __qualname__ __repr__ "
     "__setattr__ __setitem__ __setstate__ __str__ __version__"
 )
 _TYPES = (type, super, property, classmethod, staticmethod, *(kind for kind in vars(types).values() if isinstance(kind, type)))
-LEADING_DUNDERS = frozenset(name for kind in _TYPES for name in dir(kind) if name.startswith("__")) - _HARMLESS_DUNDERS
+CLASS_ATTRIBUTES = frozenset(name for kind in _TYPES for name in dir(kind) if name.startswith("__")) - _HARMLESS_DUNDERS
+CLASS_ATTRIBUTES |= {"from_pretrained", "mro"}
 NAMES_OF_CLASSES = _words("__module__ __name__ __qualname__")

@@ -35,7 +35,7 @@ def reaches_variables(tree: ast.Module, scopes: Scopes, parents: dict[int, ast.A
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in LEADING_ATTRIBUTES:
             return True
         if isinstance(node, ast.Name):
-            if any(scopes.is_builtin(node, name) for name in LOOKUPS):
+            if any(scopes.is_builtin(node, name) for name in LOOKUPS) and not _reads_one_object(node, parents[id(node)]):
                 return True
             used: ast.AST = node
             while isinstance(parent := parents[id(used)], ast.Attribute):
@@ -43,6 +43,12 @@ def reaches_variables(tree: ast.Module, scopes: Scopes, parents: dict[int, ast.A
             if not _is_harmless(scopes.qualified_name(used)):
                 return True
     return False
+
+
+def _reads_one_object(name: ast.Name, parent: ast.AST) -> bool:
+    """Whether a node is `vars(x)`, which gives the attributes of x and nothing else."""
+    named = name.id == "vars" and isinstance(parent, ast.Call) and parent.func is name
+    return named and isinstance(parent, ast.Call) and len(parent.args) == 1 and not isinstance(parent.args[0], ast.Starred)
 
 
 def _is_harmless(name: str, imports: bool = False) -> bool:
