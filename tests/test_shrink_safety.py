@@ -16,6 +16,16 @@ from generator.source.readings import read_program
 from generator.source.shrink import ASSUMED, Shrinking, minify, shrink, shrinking_notes
 
 PROGRAMS = {
+    "imports that are combined, and a function that keeps its names": """
+import os
+import sys
+from math import floor
+from math import ceil
+def f():
+    long_name = floor(1.5) + ceil(1.5)
+    return locals()
+print(f())
+""",
     "the module by its name": """
 import sys
 long_name = 1

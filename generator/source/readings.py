@@ -110,7 +110,7 @@ def _place(finding: Finding) -> tuple[str, int, str, str]:
 
 def kept_scopes(tree: ast.Module) -> list[ast.AST]:
     """The outermost functions in which local names are looked up by string."""
-    return _Reader("", tree).kept_scopes
+    return _Reader("", ast.fix_missing_locations(tree)).kept_scopes
 
 
 class _Reader:
