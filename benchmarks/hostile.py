@@ -1,23 +1,25 @@
 """Damaged artifacts and forged payloads: what reading and running them does, with counts.
 
-    python benchmarks/hostile.py [--mutants 5000] [--forged 1000] [--seed 0] [-o benchmarks/results/hostile.md]
+    python benchmarks/hostile.py [--mutants 5000] [--forged 1000] [--seed 0] [--jobs 1] [-o benchmarks/results/hostile.md]
 
 For every carrier and codec a small artifact is built. Each mutant of it is read by `verify`, `unpack` and `inspect` (the file
 is taken apart once for the three), and run as a user would run it (by runpy, as __main__), in a forked process with 10 seconds
 and an own measure of peak memory. Allowed are one sentence (InputError from golfpack, SystemExit from the artifact), a refusal
-by Python itself (a SyntaxError, a zip archive that is none, the name of a file that is missing) and, when it is run, the very
-weights that were packed. Forged payloads, whose checksum was made to match, are only read: the artifact trusts its checksum.
-Other weights are then the forger's right; anything but weights or a sentence is not.
+by Python itself (a SyntaxError, a zip archive that is none) and, when it is run, the very weights that were packed. Forged
+payloads, whose checksum was made to match, are only read: the artifact trusts its checksum. Other weights are then the forger's
+right; anything but weights or a sentence is not.
 """
 
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import contextlib
 import dataclasses
 import functools
 import io
 import json
+import multiprocessing
 import os
 import platform
 import random
@@ -61,7 +63,7 @@ FAILURES = {
     "called intact": "verify passes a changed file",
     "read although changed": "unpack or inspect read a changed file",
     "traceback when read": "verify, unpack or inspect raise anything but InputError or CheckError",
-    "hang": f"more than {SECONDS} s",
+    "hang": f"more than {SECONDS} s of processor time, or {6 * SECONDS} s by the clock",
     "peak": f"more than {PEAK >> 20} MB, or more than {ADDRESS_SPACE >> 30} GB asked for",
     "crash": "the process ends by a signal",
 }
@@ -112,10 +114,8 @@ def run_file(path: Path, digest: str) -> str:
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
             runpy.run_path(str(path), run_name="__main__")
     except SystemExit as error:
-        return "one sentence" if isinstance(error.code, str) and "\n" not in error.code else "ends without a word"
-    except FileNotFoundError as error:
-        missing = isinstance(error.filename, str) and not Path(error.filename).exists()
-        return "refused by Python" if missing else f"traceback {error}"
+        sentence = "" if error.code is None or isinstance(error.code, int) else str(error.code)
+        return "one sentence" if sentence and "\n" not in sentence else "ends without a word"
     except BaseException as error:  # whatever it is, it is counted
         traceback, own = error.__traceback__, False
         while traceback is not None:
@@ -209,7 +209,10 @@ def batch(mutants: list[Mutant], name: str, digest: str | None) -> Iterator[dict
         yield from results
         done += len(results)
         if os.WIFSIGNALED(status):
-            yield {"kind": mutants[done].kind, "outcomes": ["hang" if os.WTERMSIG(status) == signal.SIGALRM else "crash"]}
+            yield {
+                "kind": mutants[done].kind,
+                "outcomes": ["hang" if os.WTERMSIG(status) in {signal.SIGALRM, signal.SIGPROF} else "crash"],
+            }
             done += 1
         elif not results:
             raise RuntimeError(f"a process ended with status {status}")
@@ -219,7 +222,8 @@ def _child(mutants: list[Mutant], name: str, digest: str | None, writer: int) ->
     """Never returns."""
     status = 1
     try:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        for alarm in (signal.SIGALRM, signal.SIGPROF):
+            signal.signal(alarm, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_AS, (memory("VmSize") + ADDRESS_SPACE,) * 2)
         warnings.simplefilter("ignore")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
@@ -227,8 +231,10 @@ def _child(mutants: list[Mutant], name: str, digest: str | None, writer: int) ->
             for number, mutant in enumerate(mutants):
                 folder = Path(root, str(number))
                 folder.mkdir()
-                signal.alarm(SECONDS)
+                signal.setitimer(signal.ITIMER_PROF, SECONDS)
+                signal.alarm(6 * SECONDS)
                 result = trial(mutant, name, digest, folder)
+                signal.setitimer(signal.ITIMER_PROF, 0)
                 signal.alarm(0)
                 results.write(json.dumps(result) + "\n")
                 results.flush()
@@ -238,8 +244,8 @@ def _child(mutants: list[Mutant], name: str, digest: str | None, writer: int) ->
         os._exit(status)
 
 
-def sweep(carrier: str, codec: str, mutants: int, forged: int, seed: int, examples: list[str]) -> Counter[str]:
-    """Counts of outcomes for one carrier and codec."""
+def sweep(carrier: str, codec: str, mutants: int, forged: int, seed: int) -> tuple[Counter[str], list[str]]:
+    """Counts of outcomes for one carrier and codec, and what failed."""
     with tempfile.TemporaryDirectory(prefix="golfpack-hostile-") as root:
         written, parts = build(carrier, codec, Path(root))
         path = Path(root, f"{carrier}-{codec}.py")
@@ -249,6 +255,7 @@ def sweep(carrier: str, codec: str, mutants: int, forged: int, seed: int, exampl
         digest = output.getvalue().strip()
     random_ = random.Random(f"{seed} {carrier} {codec}")
     counts: Counter[str] = Counter()
+    examples: list[str] = []
     damaged = [mutate(written, carrier, random_) for _ in range(mutants)]
     forgeries = [_forgery(parts, carrier, path.stem, random_) for _ in range(forged)]
     for sort, tried, name, expected in (("mutants", damaged, path.name, digest), ("forged", forgeries, "forged.py", None)):
@@ -259,7 +266,7 @@ def sweep(carrier: str, codec: str, mutants: int, forged: int, seed: int, exampl
                 counts[failure or outcome] += 1
                 if failure:
                     examples.append(f"{carrier} {codec}: {result['kind']}: {outcome}")
-    return counts
+    return counts, examples
 
 
 def _forgery(parts: Parts, carrier: str, stem: str, random_: random.Random) -> Mutant:
@@ -284,9 +291,9 @@ def report(rows: dict[tuple[str, str], Counter[str]], arguments: argparse.Namesp
         "",
         f"    python benchmarks/hostile.py --mutants {arguments.mutants} --forged {arguments.forged} --seed {arguments.seed}",
         "",
-        f"golfpack {__version__}, Python {platform.python_version()}, torch {torch.__version__}, {seconds / 60:.0f} minutes on "
-        f"one core. {total['mutants']:,} mutants and {total['forged']:,} forged payloads of {len(rows)} artifacts, one for "
-        "each carrier and codec. What each count means: `benchmarks/hostile.py`.",
+        f"golfpack {__version__}, Python {platform.python_version()}, torch {torch.__version__}, {seconds / 60:.0f} minutes in "
+        f"{arguments.jobs} process(es). {total['mutants']:,} mutants and {total['forged']:,} forged payloads of {len(rows)} "
+        "artifacts, one for each carrier and codec. What each count means: `benchmarks/hostile.py`.",
         "",
         "| failure | what it is | count |",
         "| --- | --- | --- |",
@@ -311,6 +318,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--carriers", nargs="*", default=list(REGISTRY))
     parser.add_argument("--codecs", nargs="*", default=sorted(CODECS.keys() - {"auto"}))
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -319,11 +327,16 @@ def main() -> None:
     start = time.perf_counter()
     rows: dict[tuple[str, str], Counter[str]] = {}
     examples: list[str] = []
-    for carrier in arguments.carriers:
-        for codec in arguments.codecs:
-            rows[carrier, codec] = sweep(carrier, codec, arguments.mutants, arguments.forged, arguments.seed, examples)
-            spent = f"{time.perf_counter() - start:5.0f} s"
-            print(spent, carrier, codec, dict(rows[carrier, codec]), file=sys.stderr, flush=True)
+    with concurrent.futures.ProcessPoolExecutor(arguments.jobs, multiprocessing.get_context("fork")) as pool:
+        running = {
+            (carrier, codec): pool.submit(sweep, carrier, codec, arguments.mutants, arguments.forged, arguments.seed)
+            for carrier in arguments.carriers
+            for codec in arguments.codecs
+        }
+        for key, future in running.items():
+            rows[key], failed = future.result()
+            examples += failed
+            print(f"{time.perf_counter() - start:5.0f} s", *key, dict(rows[key]), file=sys.stderr, flush=True)
     for example in sorted(set(examples)):
         print(example, file=sys.stderr)
     text = report(rows, arguments, time.perf_counter() - start)

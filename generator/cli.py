@@ -197,6 +197,7 @@ def inspect(
     print_tensors(console, inspection)
     if inspection.requires:
         say(console, f"needs at run time: {', '.join(inspection.requires)}")
+    _note(inspection.notes)
 
 
 @app.command()
@@ -205,8 +206,10 @@ def unpack(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")],
 ) -> None:
     """Extract weights.safetensors, payload.gpk, source.py, loader.py and carried files from FILE; execute nothing."""
-    for path in generator.unpack(file, output).files:
+    unpacked = generator.unpack(file, output)
+    for path in unpacked.files:
         say(console, f"{path} ({path.stat().st_size:,} bytes)")
+    _note(unpacked.notes)
 
 
 @app.command()
@@ -287,7 +290,11 @@ def _show(inspection: generator.Inspection, budget: int | None, as_json: bool) -
         print_json(inspection.to_json())
         return
     print_parts(console, inspection, budget)
-    for note in inspection.notes:
+    _note(inspection.notes)
+
+
+def _note(notes: list[str]) -> None:
+    for note in notes:
         say(errors, f"note: {note}")
 
 

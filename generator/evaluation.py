@@ -155,8 +155,14 @@ def describe(node: ast.stmt) -> str:
     """What a statement is, in a few words."""
     value = getattr(node, "value", None)
     if isinstance(value, ast.Call):
-        name = ast.unparse(value.func) if isinstance(value.func, ast.Name | ast.Attribute) else ""
-        return f"a call of {ascii(name[:60])[1:-1]}" if name.replace(".", "").isidentifier() else "a call"
+        parts, function = [], value.func
+        while isinstance(function, ast.Attribute):
+            parts.append(function.attr)
+            function = function.value
+        if not isinstance(function, ast.Name) or len(parts) > 5:
+            return "a call"
+        name = ".".join([function.id, *reversed(parts)])
+        return f"a call of {ascii(name[:60])[1:-1]}"
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return f"the definition of {ascii(node.name[:60])[1:-1]}"
     if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign):

@@ -55,7 +55,7 @@ class Inspection:
     parts: list[Part]
     tensors: list[TensorShare]
     code_bytes: int  # decompressed
-    notes: list[str] = field(default_factory=list)  # what a build has to say about the script
+    notes: list[str] = field(default_factory=list)  # what a build has to say about the script, or a reader about a foreign file
 
     @property
     def wrapper_bytes(self) -> int:
@@ -88,6 +88,7 @@ def inspect_artifact(artifact: Artifact) -> Inspection:
         _parts(artifact),
         _tensors(artifact),
         len(artifact.code.encode()),
+        list(artifact.foreign.others) if artifact.foreign is not None else [],
     )
 
 

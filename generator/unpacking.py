@@ -26,12 +26,14 @@ class Unpacked:
         source: the script, readable, with the import of `load_state_dict` restored; "" for a bare payload.
         carried: modules and data files in the artifact, by path relative to the script's folder; `source` holds them too.
         files: what was written, in order.
+        notes: what else a file of another tool does, one sentence for each statement that was not read.
     """
 
     state_dict: dict[str, Tensor]
     source: str
     carried: dict[str, bytes]
     files: list[Path]
+    notes: list[str]
 
 
 def unpack(path: str | Path, output: str | Path | None = None) -> Unpacked:
@@ -70,7 +72,8 @@ def unpack(path: str | Path, output: str | Path | None = None) -> Unpacked:
         for name, data in contents.items():
             write_atomically(Path(output) / name, data)
             files.append(Path(output) / name)
-    return Unpacked(state_dict, artifact.source, artifact.carried, files)
+    notes = list(artifact.foreign.others) if artifact.foreign is not None else []
+    return Unpacked(state_dict, artifact.source, artifact.carried, files, notes)
 
 
 def _check_folders(output: Path, name: str) -> None:

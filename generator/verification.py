@@ -172,7 +172,7 @@ def _check_kept(name: str, tensor: Tensor, stored: StoredTensor, reference: Tens
     if stored.dequantizer != "keep":
         return
     rounded = reference.to(TORCH_DTYPES[stored.stored]).to(reference.dtype)
-    if not same_bits(torch.where((tensor == 0) & (rounded != 0), 0, rounded).to(reference.dtype), tensor):
+    if not same_bits(torch.where(tensor == 0, tensor, rounded), tensor):
         raise CheckError(f"tensor {name!r} was stored as {stored.stored} without quantization, and differs from the checkpoint")
 
 

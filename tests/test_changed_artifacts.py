@@ -138,7 +138,11 @@ def test_files_of_other_tools_are_never_intact(golfpack, tmp_path: Path) -> None
     path = tmp_path / "foreign.py"
     code = base64.b85encode(__import__("zlib").compress(b"print('inner')")).decode()
     path.write_text(f'import base64,zlib\nexec(zlib.decompress(base64.b85decode("{code}")))\n')
-    assert golfpack("inspect", path).status == 0
+    assert golfpack("inspect", path).err == ""
+    path.write_text(path.read_text() + "import os\nos.system('true')\n")
+    for command in (["inspect", path], ["unpack", path, "-o", tmp_path / "out"]):
+        result = golfpack(*command)
+        assert (result.status, "note: line 4" in result.err) == (0, True), result.err
     for arguments in ([], ["--run"], ["--budget", "1000"]):
         result = golfpack("verify", path, *arguments)
         assert (result.status, "made by another tool" in result.err) == (2, True), result.err

@@ -144,6 +144,7 @@ OTHERS: dict[str, tuple[str, list[str]]] = {
     "a call before": (f"import zlib,os\nos.system('true')\n{EXEC}", ["line 2: a call of os.system is not read"]),
     "a call after": (f"import zlib\n{EXEC}\nprint(1)", ["line 3: a call of print is not read"]),
     "a call of what was called": (f"import zlib\nf()()\n{EXEC}", ["line 2: a call is not read"]),
+    "a call of what is deep": (f"import zlib\nf{'.x' * 600}()\n{EXEC}", ["line 2: a call is not read"]),
     "a call that is assigned": (f"import zlib,os\nx=os.system('true')\n{EXEC}", ["line 2: a call of os.system is not read"]),
     "a value that is used": (f"import zlib\nx=zlib.decompress({PACKED!r})\nexec(x)", []),
     "a name assigned twice": (

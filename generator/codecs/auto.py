@@ -82,17 +82,18 @@ class Auto(Codec):
                 chosen = [min(subset, key=row.__getitem__) for row in sizes]
                 if set(chosen) == set(subset):  # else a smaller subset makes the same choice
                     streams = sum(row[c] for row, c in zip(sizes, chosen, strict=True)) + sum(overheads[c] for c in subset)
-                    shares = {
-                        c: [(row[c], numbers) for row, d, numbers in zip(sizes, chosen, groups.values(), strict=True) if d == c]
-                        for c in subset
-                    }
-                    if not any(_refused(candidates[c], arrays, share) for c, share in shares.items()):
-                        mixes.append((streams, subset, chosen))
+                    mixes.append((streams, subset, chosen))
         least_loader = loader_bytes(frozenset())
         plans: list[Plan] = []
         for streams, subset, chosen in sorted(mixes):
             if len(plans) == count and streams + least_loader >= plans[-1].expected:
                 break
+            shares = [
+                [(row[c], numbers) for row, d, numbers in zip(sizes, chosen, groups.values(), strict=True) if d == c]
+                for c in subset
+            ]
+            if any(_refused(candidates[c], arrays, share) for c, share in zip(subset, shares, strict=True)):
+                continue
             codecs = {n: candidates[c] for c, numbers in zip(chosen, groups.values(), strict=True) for n in numbers}
             expected = streams + loader_bytes(frozenset(candidates[c].id for c in subset))
             plans.append(Plan(tuple(codecs[number] for number in range(len(arrays))), expected))

@@ -104,7 +104,7 @@ def finite_float32(name: str, tensor: Tensor, quantizer: str) -> Tensor:
         raise InputError(f"tensor {name!r} is {dtype_name(tensor.dtype)}, which {quantizer} does not quantize; use keep")
     values = tensor.float()
     if not torch.isfinite(values).all():
-        if torch.isfinite(tensor).all():
+        if tensor.dtype == torch.float64 and torch.isfinite(tensor).all():
             raise InputError(f"tensor {name!r} holds values beyond float32, in which {quantizer} computes; use keep")
         kind = "NaN" if torch.isnan(values).any() else "Inf"
         raise InputError(f"tensor {name!r} holds {kind}, which {quantizer} can't quantize; repair it or use keep")

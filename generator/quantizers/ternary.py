@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal
 
 import torch
@@ -61,7 +62,8 @@ class _OneBit(Quantizer):
         whole = self.per == "tensor"
         width = stack.shape[-1]
         kept = torch.ones_like(stack, dtype=torch.bool) if masks is None else masks
-        flat, kept = (values.reshape(1, -1) if whole else values.reshape(-1, width) for values in (stack * kept, kept))
+        shape = (1, stack.numel()) if whole else (math.prod(stack.shape[:-1]), width)
+        flat, kept = (values.reshape(shape) for values in (stack * kept, kept))
         parts = 1 if whole or transposed or self.per == "row" else max(1, -(-width // self.group))
         cells, _ = grouped(flat, parts)
         real, _ = grouped(kept.float(), parts)

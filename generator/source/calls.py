@@ -85,7 +85,12 @@ def restore_parameters(tree: ast.AST) -> None:
 
 
 def _order_keywords(call: ast.Call, parameters: list[str]) -> None:
-    """Sort keyword arguments by parameter where no one can tell: all values are names and constants."""
-    if all(isinstance(keyword.value, ast.Name | ast.Constant) for keyword in call.keywords):
-        rank = {name: index for index, name in enumerate(parameters)}
-        call.keywords.sort(key=lambda keyword: rank.get(str(keyword.arg), len(rank)))
+    """Sort keyword arguments by parameter where no one can tell: constants may pass, all else is evaluated as it is written."""
+    rank = {name: index for index, name in enumerate(parameters)}
+    ordered = sorted(call.keywords, key=lambda keyword: rank.get(str(keyword.arg), len(rank)))
+    if _evaluated(ordered) == _evaluated(call.keywords):
+        call.keywords = ordered
+
+
+def _evaluated(keywords: list[ast.keyword]) -> list[ast.keyword]:
+    return [keyword for keyword in keywords if not isinstance(keyword.value, ast.Constant)]

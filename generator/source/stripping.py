@@ -54,7 +54,7 @@ def strip(tree: ast.Module, options: Shrinking, program: Program) -> ast.Module:
         tree = RemoveExplicitReturnNone()(tree)
     if options.does("imports"):
         tree = CombineImports()(tree)
-    read = program.keeps(Effect.ANNOTATIONS) or program.keeps(Effect.SIGNATURES) or program.looks_up()
+    read = program.keeps(Effect.SIGNATURES) or program.looks_up()
     if options.does("positional") and options.does("locals") and not read:
         pass_by_position(tree)
     for node in ast.walk(tree):
