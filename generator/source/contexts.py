@@ -61,6 +61,16 @@ def is_about_main(parent: ast.AST) -> bool:
     } == {"__name__", "__main__"}
 
 
+def names_an_environment_variable(node: ast.AST, parent: ast.AST) -> bool:
+    """`os.environ[node]`, `os.environ.get(node, …)` and `os.getenv(node)`: such a name is none of the program's."""
+    if isinstance(parent, ast.Subscript):
+        return parent.slice is node and isinstance(parent.value, ast.Attribute) and parent.value.attr == "environ"
+    if not (isinstance(parent, ast.Call) and parent.args and parent.args[0] is node and isinstance(parent.func, ast.Attribute)):
+        return False
+    holder = parent.func.value
+    return parent.func.attr == "getenv" or (isinstance(holder, ast.Attribute) and holder.attr == "environ")
+
+
 def names_a_logger(parent: ast.AST) -> bool:
     function = parent.func if isinstance(parent, ast.Call) else None
     return isinstance(function, ast.Attribute) and function.attr == "getLogger"

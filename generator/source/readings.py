@@ -17,6 +17,7 @@ from generator.source.contexts import (
     is_about_main,
     is_bound,
     names_a_logger,
+    names_an_environment_variable,
     only_compared,
     takes_another_module,
 )
@@ -250,7 +251,7 @@ class _Reader:
 
     def _string(self, node: ast.Constant, parent: ast.AST) -> None:
         text = str(node.value)
-        if text == "__main__" and is_about_main(parent):
+        if (text == "__main__" and is_about_main(parent)) or names_an_environment_variable(node, parent):
             return
         if _LOOKS_LIKE_A_NAME.fullmatch(text):
             found = _WORD.findall(text)
