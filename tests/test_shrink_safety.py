@@ -16,6 +16,16 @@ from generator.source.readings import read_program
 from generator.source.shrink import ASSUMED, Shrinking, minify, shrink, shrinking_notes
 
 PROGRAMS = {
+    "imports that are combined, and a function that keeps its names": """
+import os
+import sys
+from math import floor
+from math import ceil
+def f():
+    long_name = floor(1.5) + ceil(1.5)
+    return locals()
+print(f())
+""",
     "the module by its name": """
 import sys
 long_name = 1
@@ -275,6 +285,11 @@ def test_every_variant_means_the_same(name: str, tmp_path: Path) -> None:
         ),
         ("def f():\n    kept = 1\n    return locals()\nshortened = 1\nprint(shortened, shortened)", "shortened", "kept"),
         ("def f():\n    shortened = 1\n    return shortened\nkept = 1\nprint(globals())", "shortened", "kept"),
+        (
+            "import os\nLONG_NAME = os.environ.get('LONG_NAME', 'x')\nOTHER_NAME = 1\nprint('OTHER_NAME', OTHER_NAME)",
+            "LONG_NAME=",
+            "OTHER_NAME=",
+        ),
         ("from math import *\ndef f():\n    shortened = 1\n    return shortened", "shortened", "math"),
         ("def f(x):\n    shortened = vars(x)\n    return shortened, dir(shortened)", "shortened", "vars"),
     ],

@@ -8,9 +8,19 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from generator.source.contexts import (
+    SCOPES,
+    evaluated_outside,
+    is_about_main,
+    is_bound,
+    names_a_logger,
+    names_an_environment_variable,
+    only_compared,
+    takes_another_module,
+)
 from generator.source.effects import (
     ANYTHING,
     BUILTINS,
@@ -29,9 +39,6 @@ _LOOKS_UP = "{}() looks names up"
 _LOOKS_LIKE_A_NAME = re.compile(r"[\w.:]+")
 _FORMAT_FIELD = re.compile(r"%\((\w+)\)|\{(\w+)")
 _WORD = re.compile(r"[^\W\d]\w*")
-_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.GeneratorExp, ast.ListComp, ast.SetComp, ast.DictComp)
-# Where `type(x)` or `x.__class__` is an argument of these, its name does not matter.
-_IGNORES_NAMES = frozenset({"getattr", "hasattr", "id", "isinstance", "issubclass", "setattr", "super", "vars"})
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,7 @@ def _place(finding: Finding) -> tuple[str, int, str, str]:
 
 def kept_scopes(tree: ast.Module) -> list[ast.AST]:
     """The outermost functions in which local names are looked up by string."""
-    return _Reader("", tree).kept_scopes
+    return _Reader("", ast.fix_missing_locations(tree)).kept_scopes
 
 
 class _Reader:
@@ -146,8 +153,8 @@ class _Reader:
         while stack:
             node, parent, scopes = stack.pop()
             self._visit(node, parent, scopes)
-            inner = (*scopes, node) if isinstance(node, (*_SCOPES, ast.ClassDef)) else scopes
-            outside = {id(child) for child in _evaluated_outside(node)}
+            inner = (*scopes, node) if isinstance(node, (*SCOPES, ast.ClassDef)) else scopes
+            outside = {id(child) for child in evaluated_outside(node)}
             for child in ast.iter_child_nodes(node):
                 if isinstance(child, ast.arguments | ast.comprehension):  # they have no place of their own
                     self._visit(child, node, inner)
@@ -192,16 +199,16 @@ class _Reader:
 
     def _name(self, node: ast.Name, parent: ast.AST, scopes: tuple[ast.AST, ...]) -> None:
         if node.id == "__name__":
-            if not _is_about_main(parent) and not _names_a_logger(parent):
+            if not is_about_main(parent) and not names_a_logger(parent):
                 self._find(node.lineno, "the module's __name__ may serve to look it up", {Effect.GLOBALS})
             return
         self._word(node.id, node.lineno)
-        if node.id not in BUILTINS or not isinstance(node.ctx, ast.Load) or _is_bound(node.id, scopes):
+        if node.id not in BUILTINS or not isinstance(node.ctx, ast.Load) or is_bound(node.id, scopes):
             return
         call = parent if isinstance(parent, ast.Call) and parent.func is node else None
         if call and node.id in READS_ONE_OBJECT and call.args and not isinstance(call.args[0], ast.Starred):
             return
-        functions = [scope for scope in scopes if isinstance(scope, _SCOPES)]
+        functions = [scope for scope in scopes if isinstance(scope, SCOPES)]
         in_function, at_module_level = BUILTINS[node.id]
         effects = in_function if functions else at_module_level
         if not any(isinstance(scope, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) for scope in scopes):
@@ -219,14 +226,14 @@ class _Reader:
         if node.attr in BUILTINS and root == "builtins":
             self._find(node.lineno, _LOOKS_UP.format(node.attr), {Effect.EVERYTHING})
         called = isinstance(parent, ast.Call) and parent.func is node  # network.modules() is another thing
-        if node.attr == "modules" and (root == "sys" or not called) and not _takes_another_module(node, parent):
+        if node.attr == "modules" and (root == "sys" or not called) and not takes_another_module(node, parent):
             self._find(node.lineno, "sys.modules may give the program itself", {Effect.GLOBALS})
-        if node.attr == "__class__" and not _only_compared(node, parent):
+        if node.attr == "__class__" and not only_compared(node, parent):
             self._find(node.lineno, "a class may be printed", {Effect.DEFINITIONS})
 
     def _call(self, node: ast.Call, parent: ast.AST) -> None:
         name = node.func.id if isinstance(node.func, ast.Name) else ""
-        if name == "type" and len(node.args) == 1 and not _only_compared(node, parent):
+        if name == "type" and len(node.args) == 1 and not only_compared(node, parent):
             self._find(node.lineno, "a class may be printed", {Effect.DEFINITIONS})
         if name in {"print", "str", "repr", "format"}:
             for argument in node.args:
@@ -244,7 +251,7 @@ class _Reader:
 
     def _string(self, node: ast.Constant, parent: ast.AST) -> None:
         text = str(node.value)
-        if text == "__main__" and _is_about_main(parent):
+        if (text == "__main__" and is_about_main(parent)) or names_an_environment_variable(node, parent):
             return
         if _LOOKS_LIKE_A_NAME.fullmatch(text):
             found = _WORD.findall(text)
@@ -298,80 +305,3 @@ class _Reader:
     def _inspect(self, function: str, line: int) -> None:
         if function not in HARMLESS_INSPECT and function not in WORDS:
             self._find(line, f"inspect.{function} may read anything", ANYTHING)
-
-
-def _evaluated_outside(node: ast.AST) -> Iterator[ast.AST]:
-    """The parts of a scope that are evaluated in the scope around it."""
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        yield from node.decorator_list
-    if isinstance(node, ast.ClassDef):
-        yield from [*node.bases, *node.keywords]
-    elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-        yield from [*node.args.defaults, *(default for default in node.args.kw_defaults if default)]
-    elif isinstance(node, ast.GeneratorExp | ast.ListComp | ast.SetComp | ast.DictComp):
-        yield node.generators[0].iter
-
-
-def _is_bound(name: str, scopes: tuple[ast.AST, ...]) -> bool:
-    """Whether a scope around binds the name, so that it is not the builtin."""
-    visible = [scope for scope in scopes[:-1] if not isinstance(scope, ast.ClassDef)] + [scopes[-1]]
-    return any(name in bound_names(scope) for scope in visible)
-
-
-def bound_names(scope: ast.AST) -> set[str]:
-    """The names that a scope binds itself."""
-    bound: set[str] = set()
-    stack = list(ast.iter_child_nodes(scope))
-    while stack:
-        node = stack.pop()
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            bound.add(node.name)
-            continue
-        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            bound.add(node.id)
-        elif isinstance(node, ast.arg):
-            bound.add(node.arg)
-        elif isinstance(node, ast.alias):
-            bound.add((node.asname or node.name).split(".")[0])
-        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
-            bound.add(node.name)
-        if not isinstance(node, _SCOPES):
-            stack.extend(ast.iter_child_nodes(node))
-    return bound
-
-
-def _is_about_main(parent: ast.AST) -> bool:
-    """Whether the parent is `__name__ == "__main__"`."""
-    if not isinstance(parent, ast.Compare):
-        return False
-    operands = [parent.left, *parent.comparators]
-    return len(operands) == 2 and {
-        operand.id if isinstance(operand, ast.Name) else operand.value if isinstance(operand, ast.Constant) else None
-        for operand in operands
-    } == {"__name__", "__main__"}
-
-
-def _names_a_logger(parent: ast.AST) -> bool:
-    function = parent.func if isinstance(parent, ast.Call) else None
-    return isinstance(function, ast.Attribute) and function.attr == "getLogger"
-
-
-def _takes_another_module(node: ast.Attribute, parent: ast.AST) -> bool:
-    """`sys.modules["torch"]`, `sys.modules.get("torch")` … and `"torch" in sys.modules`."""
-    if isinstance(parent, ast.Subscript):
-        key: ast.AST = parent.slice
-    elif isinstance(parent, ast.Compare):
-        key = parent.left
-    else:
-        return False
-    return isinstance(key, ast.Constant) and isinstance(key.value, str) and key.value != "__main__"
-
-
-def _only_compared(node: ast.expr, parent: ast.AST) -> bool:
-    """Whether a class is only compared, called, or looked into."""
-    if isinstance(parent, ast.Call):
-        name = parent.func.id if isinstance(parent.func, ast.Name) else ""
-        return parent.func is node or name in _IGNORES_NAMES
-    if isinstance(parent, ast.Subscript):
-        return parent.slice is node
-    return isinstance(parent, ast.Compare | ast.Attribute)
