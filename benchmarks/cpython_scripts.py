@@ -28,7 +28,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import generator
-from generator.errors import GolfpackError
 from generator.execution import execute
 from generator.version import __version__
 
@@ -168,8 +167,8 @@ def compare(path: Path) -> Result:
         packed_path = Path(folder, path.name)
         try:
             inspection = generator.wrap(path, packed_path, local_modules=False, coder="zlib")
-        except GolfpackError as error:
-            result.verdict, result.differences = "different", [f"not packed: {error}"]
+        except Exception as error:  # whatever it is, it is this script's result, and the others go on
+            result.verdict, result.differences = "different", [f"not packed: {type(error).__name__}: {error}"]
             return result
         result.notes = inspection.notes
         packed = run_script(packed_path, 3 * TIMEOUT)

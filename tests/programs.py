@@ -686,6 +686,7 @@ _add(
     class TransformerBlock: pass
     print(repr(TransformerBlock()).split(" object")[0], f"{TransformerBlock()}".split(" ")[0])
     """,
+    note="short names where they are printed",
 )
 _add(
     "function that is printed",
@@ -695,6 +696,7 @@ _add(
         def method_name(self): pass
     print(str(long_function_name).split(" at ")[0], str(Holder.method_name).split(" at ")[0], repr(len))
     """,
+    note="short names where they are printed",
 )
 _add(
     "exception's type and text",
