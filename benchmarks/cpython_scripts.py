@@ -31,7 +31,7 @@ import generator
 from generator.execution import execute
 from generator.version import __version__
 
-TIMEOUT = 20.0  # seconds that an original may take; a packed one gets three times as many
+TIMEOUT = 15.0  # seconds that an original may take; a packed one gets three times as many
 SIZE_LIMIT = 200_000  # bytes of a script
 
 # What is no comparison of two files: needs a display or a network, fills disks, or depends on how busy the machine is.

@@ -686,7 +686,6 @@ _add(
     class TransformerBlock: pass
     print(repr(TransformerBlock()).split(" object")[0], f"{TransformerBlock()}".split(" ")[0])
     """,
-    note="short names where they are printed",
 )
 _add(
     "function that is printed",
