@@ -695,6 +695,7 @@ _add(
         def method_name(self): pass
     print(str(long_function_name).split(" at ")[0], str(Holder.method_name).split(" at ")[0], repr(len))
     """,
+    note="short names where they are printed",
 )
 _add(
     "exception's type and text",

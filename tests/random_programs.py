@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 # The same few names for globals, locals, parameters, attributes, keywords and strings; among them those that renaming hands
 # out, and names of builtins.
+LETTERS = ("A", "B", "C", "D", "E")  # what renaming hands out first
 NAMES = ("a", "b", "A", "B", "value", "len", "self", "key")
 FUNCTIONS = (("f", "sum"), ("g", "max", "C1"), ("h", "B2"))  # by level
 CLASSES = ("K", "L", "A", "Base")
@@ -26,12 +27,16 @@ CONSTANTS = ("0", "1", "2", '"a"', '"A"', '"value"', "None", "(1, 2)", "[3]", "T
 ERRORS = ("ValueError", "KeyError", "TypeError", "Exception", "LookupError")
 
 
+CHOICES = 600  # bytes; few programs need more
+
+
 @dataclass(frozen=True)
 class Parameters:
     """What a callable takes: text for the definition, and the names that calls may use."""
 
     text: str
     names: tuple[str, ...]
+    any_keyword: bool = False
 
 
 @dataclass
@@ -54,6 +59,8 @@ class Writer:
     functions: dict[str, tuple[int, Parameters]] = field(default_factory=dict)
     classes: dict[str, Parameters] = field(default_factory=dict)
     objects: dict[str, str] = field(default_factory=dict)
+    methods: dict[str, dict[str, Parameters]] = field(default_factory=dict)
+    cached: set[str] = field(default_factory=set)
 
     def one(self, options: tuple[T, ...] | list[T]) -> T:
         return options[next(self.choices, 0) % len(options)]
@@ -157,15 +164,30 @@ class Writer:
 
     def object_use(self, scope: Scope) -> str:
         name = self.one(sorted(self.objects))
-        call = self.arguments(scope, Parameters("", NAMES[:4]))
         attribute = self.one(ATTRIBUTES)
-        return self.one((f"{name}.{attribute}", f"{name}.{self.one(METHODS)}({call})", f'getattr({name}, "{attribute}", 8)'))
+        methods = self.methods.get(self.objects[name], {})
+        method = self.one(sorted(methods) or list(METHODS))
+        call = self.arguments(scope, methods.get(method, Parameters("", NAMES[:2])))
+        by_keyword = f"self={name}, {call}" if "=" in call.split(",")[0] else f"self={name}"
+        return self.one(
+            (
+                f"{name}.{attribute}",
+                f"{name}.{method}({call})",
+                f"{name}.{method}({call})",
+                f"{self.objects[name]}.{method}({by_keyword})",
+                f"type({name}).{method}({name}{', ' if call else ''}{call})",
+                f'getattr({name}, "{attribute}", 8)',
+                f"sorted(vars({name}))",
+            )
+        )
 
     def callable_functions(self, scope: Scope) -> list[str]:
         return sorted(name for name, (level, _) in self.functions.items() if level < scope.level)
 
     def function_call(self, scope: Scope) -> str:
         name = self.one(self.callable_functions(scope))
+        if name in self.cached and self.chance(30):
+            return f"{name}.cache_info()[:2]"
         return f"{name}({self.arguments(scope, self.functions[name][1])})"
 
     def arguments(self, scope: Scope, parameters: Parameters) -> str:
@@ -183,6 +205,9 @@ class Writer:
         if self.chance(12):
             rest.append(self.one(NAMES))
         rest = list(dict.fromkeys(rest))
+        if parameters.any_keyword and self.chance(50):
+            more = [letter for letter in LETTERS if letter not in rest]
+            return ", ".join([*given, *(f"{name}={self.simple(scope)}" for name in rest), *(f"{letter}=1" for letter in more)])
         if rest and self.chance(12):
             return ", ".join([*given, "**{" + ", ".join(f'"{name}": {self.simple(scope)}' for name in rest) + "}"])
         return ", ".join([*given, *(f"{name}={self.simple(scope)}" for name in rest)])
@@ -211,11 +236,10 @@ class Writer:
             texts.insert(len(texts) - 1, "*")
         elif self.chance(10) and "args" not in chosen:
             texts.append("*args")
-        if self.chance(25):
-            rest = self.one(("rest", *NAMES))
-            if rest not in chosen:
-                texts.append(f"**{rest}")
-        return Parameters(", ".join(texts), tuple(named))
+        any_keyword = self.chance(25)
+        if any_keyword:
+            texts.append(f"**{self.one([name for name in ('rest', *NAMES) if name not in chosen])}")
+        return Parameters(", ".join(texts), tuple(named), any_keyword)
 
     def parameter_names(self, parameters: Parameters) -> list[str]:
         pieces = [piece.strip().lstrip("*").split("=")[0] for piece in self._split(parameters.text)]
@@ -270,6 +294,9 @@ class Writer:
         lines, parameters = self.function(scope, name, level)
         self.functions[name] = (level, parameters)
         decorator = self.one(("", "", "", "@passing", "@functools.lru_cache(maxsize=None)", "@functools.cache", "@renaming(1)"))
+        self.cached.discard(name)
+        if "cache" in decorator:
+            self.cached.add(name)
         return [*([decorator] if decorator else []), *lines]
 
     def class_definition(self, scope: Scope) -> list[str]:
@@ -294,15 +321,26 @@ class Writer:
         if self.chance(75):
             made, taken = self.function(inner, "__init__", 1, "plain")
             lines += made
+        known = dict(self.methods.get(base, {}))
         for _ in range(self.number(0, 2)):
-            method, _ = self.function(inner, self.one(METHODS), 1, self.one(("plain", "plain", "plain", "static", "class")))
-            lines += method
+            method = self.one(METHODS)
+            made, known[method] = self.function(inner, method, 1, self.one(("plain", "plain", "plain", "static", "class")))
+            lines += made
+        self.methods[name] = known
         if self.chance(15):
             lines += ["@property", "def key(self):", f"    return self.{self.one(ATTRIBUTES)}"]
         if self.chance(10):
             lines += ["def copy(self, **changes):", "    return type(self)(**changes)"]
         self.classes[name] = taken
-        return [f"class {name}{f'({base})' if base else ''}:", *indented(lines or ["pass"])]
+        definition = [f"class {name}{f'({base})' if base else ''}:", *indented(lines or ["pass"])]
+        if self.chance(25):  # made in a function, as closures' classes are
+            maker = f"make_{self.one('ab')}"
+            outer = base or "object"
+            definition[0] = f"class {name}({self.one(('Base', 'a')) if base else 'object'}):"
+            parameter = definition[0].split("(")[1].split(")")[0]
+            head = f"def {maker}({parameter if base else 'a'}):"
+            return [head, *indented(definition), f"    return {name}", f"{name} = {maker}({outer})"]
+        return definition
 
     # Statements.
 
@@ -432,7 +470,7 @@ def program_of(choices: bytes) -> str:
         if name != "len" and writer.chance(75):
             text += f"{name} = {writer.one(CONSTANTS)}\n"
             scope.bound.append(name)
-    for _ in range(writer.number(4, 14)):
+    for _ in range(writer.number(4, 11)):
         kind = writer.one(("use", "use", "define", "define", "class", "object", "object", "use", "use", "statement"))
         name = writer.one(("o", "p", "b"))
         if kind == "define":
@@ -458,4 +496,4 @@ def program_of(choices: bytes) -> str:
 
 def programs() -> st.SearchStrategy[str]:
     """Programs' texts."""
-    return st.binary(min_size=700, max_size=700).map(program_of)
+    return st.binary(min_size=CHOICES, max_size=CHOICES).map(program_of)

@@ -53,7 +53,7 @@ def normalized(outcome: Outcome) -> Outcome:
 
 
 # Shrinking the choices takes minutes and seldom gives a smaller program.
-@settings(max_examples=300, deadline=None, derandomize=True, phases=[Phase.generate])
+@settings(max_examples=200, deadline=None, derandomize=True, phases=[Phase.generate])
 @given(programs())
 def test_random_programs(text: str) -> None:
     expected = normalized(outcome_of(text))
