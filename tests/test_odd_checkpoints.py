@@ -22,9 +22,11 @@ from torch._subclasses import FakeTensorMode
 from torch.testing._internal.two_tensor import TwoTensor
 
 import generator
-from generator.checkpoint import from_state_dict, load_checkpoint
+from generator.checkpoint import Checkpoint, from_state_dict, load_checkpoint
+from generator.encode import encode_checkpoint
 from generator.errors import InputError
 from generator.payload import same_bits
+from generator.recipe import load_recipe
 
 
 class Marked(torch.Tensor):
@@ -205,6 +207,15 @@ def test_names(name: str) -> None:
     with pytest.raises(InputError, match=message) as error:
         from_state_dict({key: torch.ones(2)})
     assert str(error.value).isprintable()
+
+
+def test_a_payload_with_the_name_that_safetensors_keeps_is_not_unpacked_to_a_broken_file(tmp_path: Path) -> None:
+    checkpoint = Checkpoint({"__metadata__": torch.ones(2)}, {"__metadata__": ["__metadata__"]})
+    (tmp_path / "odd.gpk").write_bytes(encode_checkpoint(checkpoint, load_recipe()))
+    assert list(generator.unpack(tmp_path / "odd.gpk").state_dict) == ["__metadata__"]
+    with pytest.raises(InputError, match="safetensors keeps the name '__metadata__' for itself"):
+        generator.unpack(tmp_path / "odd.gpk", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_many_views_of_a_small_memory_count_together() -> None:

@@ -211,7 +211,7 @@ FILES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "device": (lambda path: path.symlink_to("/dev/zero"), "is a device, not a file"),
     "large": (
         lambda path: os.truncate(os.open(path, os.O_CREAT | os.O_RDWR), 2**40),
-        "has 1,099,511,627,776 bytes; at most 16,777,216",
+        "has 1,099,511,627,776 bytes, more than the 16,777,216",
     ),
     "deep": (lambda path: path.write_text("x = " + "[" * 9000 + "]" * 9000), "cannot be read: |not valid TOML: "),
     "digits": (lambda path: path.write_text("x = " + "9" * 5000), "cannot be read: |not valid TOML: |unknown key"),
