@@ -12,6 +12,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -394,3 +395,45 @@ def test_keys_that_lead_nowhere(tmp_path: Path) -> None:
     save_file({"w": torch.ones(1)}, tmp_path / "flat.safetensors")
     with pytest.raises(InputError, match="has no key 'model'; keys there: 'w'"):
         load_checkpoint(tmp_path / "flat.safetensors", "model")
+
+
+def damaged(data: bytes, random: Random) -> bytes:
+    """Bytes changed, cut out, put in, or made large numbers."""
+    result = bytearray(data)
+    for _ in range(random.choice([1, 1, 2, 8])):
+        place = random.randrange(len(result))
+        kind = random.choice(["change", "change", "cut", "insert", "number"])
+        if kind == "change":
+            result[place] = random.randrange(256)
+        elif kind == "cut":
+            del result[place : place + random.randrange(1, 50)]
+        elif kind == "insert":
+            result[place:place] = random.randbytes(random.randrange(9))
+        else:
+            result[place : place + 4] = b"\xff\xff\xff\x7f"
+        result = result or bytearray(1)
+    return bytes(result)
+
+
+@pytest.mark.parametrize("name", ["zip.pt", "legacy.pth", "plain.safetensors", "plain.npz", "deflated.npz"])
+def test_damaged_files_load_or_are_refused(tmp_path: Path, name: str) -> None:
+    tensors = {"a.w": torch.randn(7, 9), "b": torch.arange(5), "c": torch.ones(3, 2, 2)}
+    arrays = {key: tensor.numpy() for key, tensor in tensors.items()}
+    path = tmp_path / name
+    write: dict[str, Callable[[], Any]] = {
+        "zip.pt": lambda: torch.save(tensors, path),
+        "legacy.pth": lambda: torch.save(tensors, path, _use_new_zipfile_serialization=False),
+        "plain.safetensors": lambda: save_file(tensors, path),
+        "plain.npz": lambda: np.savez(path, **arrays),
+        "deflated.npz": lambda: np.savez_compressed(path, **arrays),
+    }
+    write[name]()
+    data, random = path.read_bytes(), Random(0)
+    refused = 0
+    for _ in range(200):
+        path.write_bytes(damaged(data, random))
+        try:
+            load_checkpoint(path)
+        except InputError as error:
+            refused += "\n" not in str(error)
+    assert refused > 50
