@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
+import torch
 import typer
 from rich.console import Console
 from typer.core import TyperGroup
@@ -50,6 +51,8 @@ from generator.measurement_tables import print_analysis, print_bench
 from generator.tables import SHOWN_TENSORS, plain, print_json, print_parts, print_tensors, print_verification, say
 from generator.verification import TIMEOUT, TOLERANCE
 from generator.visible import visible
+
+TORCH_OUT_OF_MEMORY = "can't allocate memory"  # of its allocator for the CPU, in a plain RuntimeError
 
 
 class _InterruptedError(GolfpackError):
@@ -310,7 +313,9 @@ def main() -> None:
             print_tensors(errors, error.inspection, SHOWN_TENSORS)
             say(errors, _ADVICE)
         _end(str(error), error.exit_status)
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and TORCH_OUT_OF_MEMORY not in str(error):
+            raise
         _end("out of memory: the input, or what it expands to, is too large for this machine", 2)
 
 

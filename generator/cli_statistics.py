@@ -60,7 +60,7 @@ def _progress() -> Iterator[Any]:
     """A bar per job, on the terminal of the first process alone."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     quiet = dist.is_initialized() and dist.get_rank() > 0
-    with Progress(*columns, console=errors, disable=quiet) as bars:
+    with Progress(*columns, console=errors, disable=quiet or not errors.is_terminal) as bars:
         tasks: dict[str, Any] = {}
 
         def report(what: str, done: int, total: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
@@ -106,13 +107,16 @@ def _import_file(path: Path) -> ModuleType:
 
 
 def _cause(error: BaseException) -> str:
-    """The error, and the last line of a file that is not Python's or golfpack's own machinery."""
+    """The error, and the last line of the user's own that led to it."""
     kind = type(error).__name__
     message = first_line(error)
     text = kind if message == kind else f"{kind}: {message}"
-    machinery = {Path(__file__).parent, Path(importlib.__file__).parent}
+    ours = Path(__file__).parent
+    libraries = {Path(sysconfig.get_path(key)) for key in ("stdlib", "purelib", "platlib")}
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
-    own = [frame for frame in frames if Path(frame.filename).parent not in machinery]
-    if own and not isinstance(error, SyntaxError):
-        text += f" ({Path(own[-1].filename).name}, line {own[-1].lineno})"
+    places = [(Path(frame.filename), frame.lineno) for frame in frames if ours not in Path(frame.filename).parents]
+    users = [(path, line) for path, line in places if not libraries.intersection(path.parents)]
+    if users and not isinstance(error, SyntaxError):
+        path, line = users[-1]
+        text += f" ({path.name}, line {line})"
     return text

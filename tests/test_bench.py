@@ -109,3 +109,50 @@ def test_analyze_finds_tied_tensors_and_correlation(golfpack, tmp_path: Path) ->
     printed = golfpack("analyze", tmp_path / "tied.pt").out
     assert "stored once: a = b" in printed
     assert "structure that could save bytes" in printed
+
+
+ODD: dict[str, dict[str, torch.Tensor]] = {
+    "constant": {"w": torch.full((5, 6), 3, dtype=torch.int8)},
+    "constant layers": {f"layers.{n}": torch.full((5, 6), n, dtype=torch.int8) for n in range(3)},
+    "zeros": {"w": torch.zeros(80, 80)},
+    "one element": {"w": torch.tensor(3)},
+    "one bit": {"w": torch.tensor([True])},
+    "a column": {"w": torch.arange(100, dtype=torch.int16)[:, None]},
+    "a row": {"w": torch.arange(100, dtype=torch.int8)[None]},
+    "large": {"w": torch.tensor([2**63 + 5, 0, 2**64 - 1], dtype=torch.uint64)},
+    "beside others": {
+        "w": torch.full((5, 6), 3, dtype=torch.int8),
+        "empty": torch.zeros(0, 4, dtype=torch.int8),
+        "complex": torch.ones(3, dtype=torch.complex64),
+        "float": torch.ones(3),
+    },
+    "tiny": {"w": torch.randn(80, 80, generator=torch.Generator().manual_seed(0)) * 1e-42},
+    "32 dimensions": {"w": torch.ones([1] * 30 + [2, 2], dtype=torch.int8)},
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_integers(golfpack, tmp_path: Path, name: str) -> None:
+    torch.save(ODD[name], tmp_path / "odd.pt")
+    for command in (["bench", "--no-external"], ["analyze"]):
+        result = golfpack(*command, tmp_path / "odd.pt", "--json")
+        assert result.status == 0, result.err
+        document = json.loads(result.out, parse_constant=lambda constant: pytest.fail(f"{constant} is not JSON"))
+        assert "complex" not in str(document)
+        assert golfpack(*command, tmp_path / "odd.pt").status == 0
+    if name == "constant":
+        bench = generator.bench(tmp_path / "odd.pt", external=False)
+        assert bench.order0_bytes == 0
+        assert all(m.to_bound is None for m in bench.measurements)
+
+
+@pytest.mark.parametrize("command", ["bench", "analyze"])
+@pytest.mark.parametrize(
+    "tensor", [torch.zeros(0, 3, dtype=torch.int8), torch.ones(3), torch.ones(90, 90, dtype=torch.complex64)]
+)
+def test_nothing_to_measure_is_one_sentence(golfpack, tmp_path: Path, command: str, tensor: torch.Tensor) -> None:
+    torch.save({"w": tensor}, tmp_path / "odd.pt")
+    result = golfpack(command, tmp_path / "odd.pt")
+    assert result.status == 2
+    assert result.err.count("\n") == 1
+    assert "holds no integers" in result.err or "'w' is complex64" in result.err

@@ -120,7 +120,7 @@ MISTAKES = {
     "output is a folder": (["build", "SCRIPT", "-w", "CKPT", "-o", "FOLDER"], "is a folder"),
     "inspect a script": (["inspect", "SCRIPT"], "not a file that golfpack made"),
     "unpack nothing": (["unpack", "nowhere.py", "-o", "OUT"], "nowhere.py does not exist"),
-    "verify a folder": (["verify", "FOLDER"], "cannot be read"),
+    "verify a folder": (["verify", "FOLDER"], "is a folder, not a file"),
     "encode text": (["encode", "SCRIPT", "-o", "OUT"], "unknown suffix"),
 }
 

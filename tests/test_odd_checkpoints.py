@@ -12,6 +12,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,11 @@ from torch._subclasses import FakeTensorMode
 from torch.testing._internal.two_tensor import TwoTensor
 
 import generator
-from generator.checkpoint import from_state_dict, load_checkpoint
+from generator.checkpoint import Checkpoint, from_state_dict, load_checkpoint
+from generator.encode import encode_checkpoint
 from generator.errors import InputError
 from generator.payload import same_bits
+from generator.recipe import load_recipe
 
 
 class Marked(torch.Tensor):
@@ -207,6 +210,15 @@ def test_names(name: str) -> None:
     assert str(error.value).isprintable()
 
 
+def test_a_payload_with_the_name_that_safetensors_keeps_is_not_unpacked_to_a_broken_file(tmp_path: Path) -> None:
+    checkpoint = Checkpoint({"__metadata__": torch.ones(2)}, {"__metadata__": ["__metadata__"]})
+    (tmp_path / "odd.gpk").write_bytes(encode_checkpoint(checkpoint, load_recipe()))
+    assert list(generator.unpack(tmp_path / "odd.gpk").state_dict) == ["__metadata__"]
+    with pytest.raises(InputError, match="safetensors keeps the name '__metadata__' for itself"):
+        generator.unpack(tmp_path / "odd.gpk", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_many_views_of_a_small_memory_count_together() -> None:
     small = torch.zeros(2)
     views = {f"w{n}": small[n % 2 :][:1].expand(1, 8000, 1000 + n) for n in range(60)}
@@ -383,3 +395,45 @@ def test_keys_that_lead_nowhere(tmp_path: Path) -> None:
     save_file({"w": torch.ones(1)}, tmp_path / "flat.safetensors")
     with pytest.raises(InputError, match="has no key 'model'; keys there: 'w'"):
         load_checkpoint(tmp_path / "flat.safetensors", "model")
+
+
+def damaged(data: bytes, random: Random) -> bytes:
+    """Bytes changed, cut out, put in, or made large numbers."""
+    result = bytearray(data)
+    for _ in range(random.choice([1, 1, 2, 8])):
+        place = random.randrange(len(result))
+        kind = random.choice(["change", "change", "cut", "insert", "number"])
+        if kind == "change":
+            result[place] = random.randrange(256)
+        elif kind == "cut":
+            del result[place : place + random.randrange(1, 50)]
+        elif kind == "insert":
+            result[place:place] = random.randbytes(random.randrange(9))
+        else:
+            result[place : place + 4] = b"\xff\xff\xff\x7f"
+        result = result or bytearray(1)
+    return bytes(result)
+
+
+@pytest.mark.parametrize("name", ["zip.pt", "legacy.pth", "plain.safetensors", "plain.npz", "deflated.npz"])
+def test_damaged_files_load_or_are_refused(tmp_path: Path, name: str) -> None:
+    tensors = {"a.w": torch.randn(7, 9), "b": torch.arange(5), "c": torch.ones(3, 2, 2)}
+    arrays = {key: tensor.numpy() for key, tensor in tensors.items()}
+    path = tmp_path / name
+    write: dict[str, Callable[[], Any]] = {
+        "zip.pt": lambda: torch.save(tensors, path),
+        "legacy.pth": lambda: torch.save(tensors, path, _use_new_zipfile_serialization=False),
+        "plain.safetensors": lambda: save_file(tensors, path),
+        "plain.npz": lambda: np.savez(path, **arrays),
+        "deflated.npz": lambda: np.savez_compressed(path, **arrays),
+    }
+    write[name]()
+    data, random = path.read_bytes(), Random(0)
+    refused = 0
+    for _ in range(200):
+        path.write_bytes(damaged(data, random))
+        try:
+            load_checkpoint(path)
+        except InputError as error:
+            refused += "\n" not in str(error)
+    assert refused > 50

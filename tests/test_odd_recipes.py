@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import math
+import os
 import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,7 +21,7 @@ import generator
 from generator import codecs, quantizers
 from generator.errors import InputError
 from generator.marks import find_knob, find_searched, with_value, with_values
-from generator.recipe import Recipe, make_recipe
+from generator.recipe import Recipe, load_recipe, make_recipe
 from generator.statistics import Statistics
 
 SCALARS: st.SearchStrategy[Any] = (
@@ -140,3 +148,109 @@ def test_options_that_a_recipe_takes_do_not_fail_later(
         check_sentence(error, "'w'|train a dictionary")  # a matter of these weights: symbols beyond 32 bits, for instance
         return
     assert torch.isfinite(generator.decode_payload(payload)["w"]).all()
+
+
+MISTAKES: dict[str, tuple[Any, str]] = {
+    "lc + lp": ({"codec": {"id": "lzma", "lc": 4, "lp": 1}}, r"rule 1: codec 'lzma': lc \+ lp must be at most 4, not 4 \+ 1"),
+    "id of a list": ({"quantizer": {"id": [1]}}, r"rule 1: unknown quantizer \[1\]; known: bf16"),
+    "id of a huge number": ({"quantizer": {"id": 10**5000}}, "rule 1: unknown quantizer of type int"),
+    "id in 'then'": (
+        {"quantizer": {"id": "prune", "fraction": 0.5, "then": {"id": {}}}},
+        "'prune': key 'then': unknown quantizer {}",
+    ),
+    "option in 'then'": (
+        {"quantizer": {"id": "prune", "fraction": 0.5, "then": {"id": "int", "bits": 99}}},
+        "'prune': key 'then': quantizer 'int': key 'bits': input should be less than or equal to 8",
+    ),
+    "mark in 'then'": (
+        {"quantizer": {"id": "prune", "fraction": 0.5, "then": {"id": "rtn", "k": "fit"}}},
+        "'prune': key 'then': quantizer 'rtn': 'k' is to be fitted",
+    ),
+    "number as text": ({"quantizer": {"id": "int", "bits": "6"}}, "'int': key 'bits': input should be a valid integer"),
+    "number as boolean": ({"quantizer": {"id": "rtn", "group": True}}, "'rtn': key 'group': input should be a valid integer"),
+    "boolean as text": ({"quantizer": {"id": "rtn", "clip": "yes"}}, "'rtn': key 'clip': input should be a valid boolean"),
+    "condition as text": ({"min_ndim": "2"}, "rule 1: key 'min_ndim': input should be a valid integer"),
+    "bits twice": ({"quantizer": {"id": "int4", "bits": 5}}, "'int4': key 'bits' contradicts the name"),
+    "no pattern": ({"pattern": []}, "rule 1: key 'pattern'"),
+    "infinite damping": ({"quantizer": {"id": "gptq", "damping": math.inf}}, "'gptq': key 'damping'"),
+    "endless steps": ({"quantizer": {"id": "waterfill", "alpha": 1e300}}, "'waterfill': key 'alpha'"),
+    "fraction of NaN": ({"quantizer": {"id": "prune", "fraction": math.nan}}, "'prune': key 'fraction'"),
+    "key of a number": ({"quantizer": {"id": "int", 5: 6}}, "the recipe has a key 5 that is not a string"),
+    "deep": (
+        {"quantizer": functools.reduce(lambda inner, _: {"then": inner}, range(5000), "int6")},
+        "nested more than 16 levels",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_are_found_with_the_recipe(name: str) -> None:
+    changes, message = MISTAKES[name]
+    with pytest.raises(InputError, match=message) as error:
+        make_recipe({"rule": [{"pattern": "*", "quantizer": "int6", **changes}]})
+    check_sentence(error.value)
+
+
+@pytest.mark.parametrize("table", [[], "int6", None, 5, {1: 2}], ids=str)
+def test_what_is_no_table(table: Any) -> None:
+    with pytest.raises(InputError, match="the recipe (must be a table|has a key)"):
+        make_recipe(table)
+
+
+def test_modules_that_are_missing_are_named_before_anything_is_quantized(monkeypatch: pytest.MonkeyPatch) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in ("brotli", "zstandard") else find_spec(name))
+    for codec, module in (("brotli", "brotli"), ("zstd", "zstandard"), ({"id": "auto", "allow": ["brotli"]}, "brotli")):
+        with pytest.raises(InputError, match=f"rule 1: codec .* needs the module {module}; install golfpack"):
+            make_recipe({"codec": codec, "rule": [{"pattern": "*", "quantizer": "int6"}]})
+
+
+FILES: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "folder": (Path.mkdir, "is a folder, not a file"),
+    "pipe": (os.mkfifo, "is a pipe, not a file"),
+    "device": (lambda path: path.symlink_to("/dev/zero"), "is a device, not a file"),
+    "large": (
+        lambda path: os.truncate(os.open(path, os.O_CREAT | os.O_RDWR), 2**40),
+        "has 1,099,511,627,776 bytes, more than the 16,777,216",
+    ),
+    "deep": (lambda path: path.write_text("x = " + "[" * 9000 + "]" * 9000), "cannot be read: |not valid TOML: "),
+    "digits": (lambda path: path.write_text("x = " + "9" * 5000), "cannot be read: |not valid TOML: |unknown key"),
+    "not UTF-8": (lambda path: path.write_bytes(b"\xff"), "cannot be read: "),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files(tmp_path: Path, name: str) -> None:
+    make, message = FILES[name]
+    make(tmp_path / "recipe.toml")
+    with pytest.raises(InputError, match=f"recipe .*recipe.toml.*({message})") as error:
+        load_recipe(tmp_path / "recipe.toml")
+    assert "\n" not in str(error.value)
+
+
+def test_names_that_are_no_file_names(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read: File name too long"):
+        load_recipe(tmp_path / ("x" * 300))
+    with pytest.raises(InputError, match=r"'.*\\x00.toml' is not a possible file name"):
+        load_recipe(f"{tmp_path}/\0.toml")
+
+
+MARKED = {
+    "huge": {"fit": [1, 10**400]},
+    "NaN": {"fit": [math.nan, 2]},
+    "beyond whole numbers": {"search": [1, 10**30]},
+    "name of a list": {"search": [1, 2], "name": ["a"]},
+}
+
+
+@pytest.mark.parametrize("name", MARKED)
+def test_marks(name: str) -> None:
+    table = {"rule": [{"pattern": "*", "quantizer": {"id": "rtn", "k": MARKED[name]}}]}
+    find = find_knob if "fit" in MARKED[name] else find_searched
+    with pytest.raises(InputError, match="the range of 'k'|the name of a mark must be a string, not "):
+        find(table, "the recipe")
+
+
+def test_an_array_is_no_mark() -> None:
+    with pytest.raises(InputError, match="marks no knob"):
+        find_knob({"rule": [{"quantizer": {"k": np.zeros(3)}}]}, "the recipe")

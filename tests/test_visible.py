@@ -102,9 +102,21 @@ def test_a_terminal_of_narrow_encoding(tmp_path: Path) -> None:
     assert rb"gr\xf6\xdfe" in completed.stdout
 
 
-def test_no_memory_is_one_sentence(golfpack, tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+NO_MEMORY = [
+    MemoryError(),
+    RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate"
+    ),
+    torch.OutOfMemoryError("CUDA out of memory."),
+]
+
+
+@pytest.mark.parametrize("error", NO_MEMORY, ids=lambda error: type(error).__name__)
+def test_no_memory_is_one_sentence(
+    golfpack, tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def exhausted(*arguments: object, **rest: object) -> None:
-        raise MemoryError
+        raise error
 
     for command in ("bench", "analyze", "encode"):
         monkeypatch.setattr(generator, command, exhausted)

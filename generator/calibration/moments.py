@@ -36,7 +36,7 @@ def damped_inverse_factor(moment: Tensor, damping: float = DAMPING) -> Tensor:
     exact = moment.double()
     mean = exact.diagonal().mean()
     identity = torch.eye(len(exact), dtype=torch.float64, device=exact.device)
-    if not mean > 0:
+    if mean <= 0:
         return identity
     while damping * mean < torch.inf and exact.isfinite().all():
         factor, info = torch.linalg.cholesky_ex(exact + damping * mean * identity)
