@@ -12,7 +12,7 @@ from torch import Tensor
 from generator.artifact import read_artifact
 from generator.carriers import Written
 from generator.checking import RunCheck, check_written
-from generator.checkpoint import Checkpoint, from_state_dict, load_checkpoint
+from generator.checkpoint import Checkpoint, from_state_dict, load_checkpoint, select_state_dict
 from generator.emit import Options, emit
 from generator.encode import as_recipe, encode_checkpoint
 from generator.errors import CheckError, InputError
@@ -237,6 +237,7 @@ def fit(
         if find_searched(table, source):
             if evaluate is None:
                 raise InputError(f"{source} marks options for a study, which needs a metric; give --evaluate")
+            place.parent.mkdir(parents=True, exist_ok=True)  # for the study's file
             fits.append(search_study(checkpoint, table, source, study, evaluate=evaluate, report=report_trial, **known))
         else:
             fits.append(search_recipe(checkpoint, table, source, evaluate=evaluate, report=report, **known))
@@ -248,7 +249,9 @@ def fit(
 
 
 def _checkpoint(weights: str | Path | Mapping[str, Any], key: str | None) -> Checkpoint:
-    return from_state_dict(weights) if isinstance(weights, Mapping) else load_checkpoint(weights, key)
+    if not isinstance(weights, Mapping):
+        return load_checkpoint(weights, key)
+    return from_state_dict(select_state_dict(weights, key, "the state dict") if key else weights)
 
 
 def _files(*inputs: object) -> list[Path]:

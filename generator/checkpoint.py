@@ -45,7 +45,8 @@ def load_checkpoint(path: str | Path, key: str | None = None) -> Checkpoint:
     Raises:
         InputError: the file is missing, unreadable, of another kind, or holds something that is not a tensor.
     """
-    return from_state_dict(_select(read_checkpoint_file(path), key, path), where=f"checkpoint {path}")
+    where = f"checkpoint {path}"
+    return from_state_dict(select_state_dict(read_checkpoint_file(path), key, where), where)
 
 
 def from_state_dict(state_dict: Mapping[str, Any], where: str = "the state dict") -> Checkpoint:
@@ -79,24 +80,28 @@ def tensor_bytes(tensor: Tensor) -> memoryview:
     return tensor.reshape(-1).view(torch.uint8).numpy().data if tensor.numel() else memoryview(b"")
 
 
-def _select(loaded: Any, key: str | None, path: str | Path) -> Mapping[str, Any]:
-    """The state dict inside what a file held: the value at `key`, or the whole."""
+def select_state_dict(loaded: Any, key: str | None, where: str) -> Mapping[str, Any]:
+    """The state dict inside what a file held, or the caller: the value at the dotted path `key`, or the whole.
+
+    Raises:
+        InputError: there is no such key, or no state dict there; `where` says what it is looked for in.
+    """
     at = ""
     if key:
-        loaded = _descend(loaded, key, path)
+        loaded = _descend(loaded, key, where)
         at = f" under {key!r}"
     if isinstance(loaded, Tensor):
-        raise InputError(f"checkpoint {path} holds a single tensor{at}, not a state dict of named tensors")
+        raise InputError(f"{where} holds a single tensor{at}, not a state dict of named tensors")
     if not isinstance(loaded, Mapping):
-        raise InputError(f"checkpoint {path} holds a {type(loaded).__name__}{at}, not a state dict of named tensors")
+        raise InputError(f"{where} holds a {type(loaded).__name__}{at}, not a state dict of named tensors")
     if not _is_flat(loaded):
         nested = next(_state_dicts(loaded, key or ""), None)
         if nested is not None:
-            raise InputError(f"checkpoint {path} is nested; choose a state dict with --key {shlex.quote(nested)}")
+            raise InputError(f"{where} is nested; choose a state dict with --key {shlex.quote(nested)}")
     return loaded
 
 
-def _descend(loaded: Any, key: str, path: str | Path) -> Any:
+def _descend(loaded: Any, key: str, where: str) -> Any:
     """The value at a dotted path; of the ways to read its dots, the first that leads anywhere, long keys first."""
     pending: list[tuple[Any, str, str | None]] = [(loaded, "", key)]
     deepest: tuple[Any, str, str] | None = None
@@ -119,7 +124,7 @@ def _descend(loaded: Any, key: str, path: str | Path) -> Any:
     value, above, rest = deepest
     known = ", ".join(map(shown, value)) if isinstance(value, Mapping) else "none"
     under = f" under {above!r}" if above else ""
-    raise InputError(f"checkpoint {path} has no key {rest!r}{under}; keys there: {known[:300]}")
+    raise InputError(f"{where} has no key {rest!r}{under}; keys there: {known[:300]}")
 
 
 def shown_key(name: Any) -> str:

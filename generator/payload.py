@@ -155,5 +155,6 @@ def same_bits(left: Tensor, right: Tensor) -> bool:
         return False
     if not left.numel():
         return True
-    octets = (t.contiguous().reshape(-1).view(torch.uint8) for t in (left, right))
+    # A single element may have any stride, and pass for contiguous.
+    octets = (t.reshape(-1).clone(memory_format=torch.contiguous_format).view(torch.uint8) for t in (left, right))
     return torch.equal(*octets)

@@ -84,6 +84,20 @@ def test_state_dicts_in_memory_and_non_contiguous_tensors(tmp_path: Path, script
     assert loaded["scalar"].item() == 2.5
 
 
+def test_nested_state_dicts_in_memory(tmp_path: Path, script: Path) -> None:
+    nested = {"model": {"ema": {"w": torch.ones(3)}}, "step": 5}
+    generator.build(script, nested, tmp_path / "out.py", key="model.ema")
+    assert generator.unpack(tmp_path / "out.py").state_dict.keys() == {"w"}
+    with pytest.raises(InputError, match="the state dict has no key 'optimizer'"):
+        generator.build(script, nested, tmp_path / "out.py", key="optimizer")
+
+
+def test_same_bits_of_odd_strides() -> None:
+    one = torch.arange(4.0)[::2][1:]
+    assert same_bits(one, torch.tensor([2.0]))
+    assert not same_bits(torch.tensor([0.0]), torch.tensor([-0.0]))
+
+
 def test_unpack_gives_weights_and_runnable_source(tmp_path: Path, artifact: Path, bare_python: Path) -> None:
     unpacked = generator.unpack(artifact, tmp_path / "unpacked")
     assert sorted(path.name for path in unpacked.files) == ["loader.py", "payload.gpk", "source.py", "weights.safetensors"]
