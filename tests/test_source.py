@@ -176,6 +176,12 @@ def test_docstrings_comments_and_annotations_go() -> None:
     assert ":int" not in minified.replace(" ", "")
 
 
+def test_scripts_that_could_not_be_read_back_are_refused_at_once(tmp_path: Path) -> None:
+    path = write(tmp_path, f"values = [{'1, ' * 200_000}]\n")
+    with pytest.raises(InputError, match=r"script\.py is too large to pack, since nobody could read it back: it has more than"):
+        read_script(path)
+
+
 def test_inlined_import_keeps_its_place_and_name(tmp_path: Path) -> None:
     text = (
         "from __future__ import annotations\nimport sys\n"

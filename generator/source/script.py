@@ -15,6 +15,7 @@ from pathlib import Path
 
 from generator.errors import InputError
 from generator.inputs import read_input
+from generator.source.tokens import check_tokens
 
 STUB = "runtime_stub"
 ENTRY = "load_state_dict"
@@ -44,6 +45,10 @@ def read_script(path: str | Path) -> Script:
     """
     path = Path(path)
     data = read_input(path, "script", SCRIPT_LIMIT)
+    try:
+        check_tokens(data.decode("latin-1"))
+    except InputError as error:
+        raise InputError(f"script {path} is too large to pack, since nobody could read it back: {error}") from error
     tree = parse(data, str(path))
     return Script(path, tree, len(data), _find_imports(tree, path) > 0)
 
