@@ -170,3 +170,37 @@ def test_a_module_that_is_not_known_may_be_the_script() -> None:
     for imported, free in (("torch", 2), ("math", 2), ("helper", 0), ("train_gpt", 0)):
         tree = ast.parse(f"import {imported}\n{AREA}{imported}.area(width=3)\n")
         assert pass_by_position(tree) == free, imported
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # spelled differently inside a class
+        "def __area(width, height=2):\n    pass\n__area(1, height=3)",
+        "def area(__width, height=2):\n    pass\narea(1, height=3)",
+        "def area(width, height=2, **rest):\n    pass\narea(1, height=3)",
+        "def area(width, height):\n    pass\narea(height=3)",
+        "def area(width, *, height):\n    pass\narea(1)",
+        POINT.replace("self, across=1, down=2", "self, down").replace("1, down", "down")
+        + "other = Point(4)\nvars(type(other))",
+        POINT + "super(int, Point)",
+        POINT.replace("    def __init__", "    @staticmethod\n    def __init__"),
+        POINT.replace("class Point:", "class Point(metaclass=kinds):"),
+        "class Base(other):\n    pass\n" + POINT.replace("Point:", "Point(Base):"),
+        # a class body may not have set its own yet
+        AREA + "class Table:\n    area(1, height=2)\n    area = None",
+        AREA + "def other():\n    global area\n    area(width=2)",
+        AREA + "def other():\n    global area\n    def inner():\n        area = 1\n    area = None",
+    ],
+)
+def test_rules_by_themselves(text: str) -> None:
+    tree = ast.parse(text)
+    assert pass_by_position(tree) == 0
+    assert ast.dump(tree) == ast.dump(ast.parse(text))
+
+
+def test_methods_do_not_see_the_names_of_their_class() -> None:
+    text = f"{AREA}class Table:\n    area = None\n    def method(self):\n        return area(1, height=5)\n"
+    tree = ast.parse(text)
+    assert pass_by_position(tree) == 2
+    assert "area(1, 5)" in ast.unparse(tree)
