@@ -480,6 +480,16 @@ _add(
     """,
 )
 _add(
+    "annotations of parameters that no caller can name",
+    """
+    def convert(value: int, /, factor: float = 2.0, *rest: str, **more: bytes) -> str: return str(value * factor)
+    def outer():
+        def inner(amount: int, /): ...
+        return inner
+    print(convert.__annotations__, outer().__annotations__)
+    """,
+)
+_add(
     "get_type_hints",
     """
     import typing

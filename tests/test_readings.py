@@ -38,8 +38,10 @@ PATCHED = (
 CLASS = "import sys, io\nclass LongName:\n    pass\nthing = LongName()\n"
 TORCH = "import torch\ndef f(x: torch.Tensor) -> torch.Tensor:\n    return x.clone()\n"
 
+ANNOTATED = "def f(value: int, /, *rest: str):\n    return value, rest\n"
 OF_WORDS = {
     ("__annotations__", A): FUNCTION + "print(getattr(long_name, '__annotations__'))",
+    ("__annotations__", S): ANNOTATED + "print(f.__annotations__)",
     ("__builtins__", B): PATCHED.format(module="__builtins__"),
     ("__doc__", D): "def f():\n    'a doc'\n    return 1\nprint(getattr(f, '__doc__'))",
     ("__globals__", G): "long_name = 1\ndef f():\n    return long_name\nprint(f.__globals__['long_' + 'name'])",
@@ -96,7 +98,9 @@ OF_WORDS = {
         long_name()
     """,
     ("get_annotations", A): "import inspect\n" + FUNCTION + "print(inspect.get_annotations(long_name))",
+    ("get_annotations", S): "import inspect\n" + ANNOTATED + "print(inspect.get_annotations(f))",
     ("get_type_hints", A): "import typing\n" + FUNCTION + "print(typing.get_type_hints(long_name))",
+    ("get_type_hints", S): "import typing\n" + ANNOTATED + "print(typing.get_type_hints(f))",
     ("getdoc", D): "import inspect\ndef f():\n    'a doc'\n    return 1\nprint(inspect.getdoc(f))",
     ("getfullargspec", A): "import inspect\n" + FUNCTION + "print(inspect.getfullargspec(long_name).annotations)",
     ("getfullargspec", S): """

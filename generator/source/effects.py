@@ -26,7 +26,7 @@ _E = Effect
 
 # Words: identifiers of any kind, and words in strings that look like one ("__main__.Class").
 WORDS: dict[str, frozenset[Effect]] = {
-    "__annotations__": frozenset({_E.ANNOTATIONS}),
+    "__annotations__": frozenset({_E.ANNOTATIONS, _E.SIGNATURES}),
     "__builtins__": frozenset({_E.BUILTINS}),
     "__doc__": frozenset({_E.DOCSTRINGS}),
     "__globals__": frozenset({_E.GLOBALS}),
@@ -46,8 +46,8 @@ WORDS: dict[str, frozenset[Effect]] = {
     "f_globals": frozenset({_E.GLOBALS}),
     "f_locals": frozenset({_E.EVERYTHING}),
     "funcName": frozenset({_E.DEFINITIONS}),
-    "get_annotations": frozenset({_E.ANNOTATIONS}),
-    "get_type_hints": frozenset({_E.ANNOTATIONS}),
+    "get_annotations": frozenset({_E.ANNOTATIONS, _E.SIGNATURES}),
+    "get_type_hints": frozenset({_E.ANNOTATIONS, _E.SIGNATURES}),
     "getdoc": frozenset({_E.DOCSTRINGS}),
     "getfullargspec": frozenset({_E.ANNOTATIONS, _E.SIGNATURES}),
     "infer_schema": frozenset({_E.ANNOTATIONS}),
