@@ -62,7 +62,7 @@ HOSTILE: dict[str, Any] = {
     "grid of float exponents": manifest("grid", ("|i1", [2, 3]), ("<f4", [2, 1]), ("|i1", [1, 3])),
     "grid of float symbols": manifest("grid", ("<f4", [2, 3]), ("|i1", [2, 1]), ("|i1", [1, 3])),
     "groups that don't divide": manifest("groups", ("|i1", [2, 3]), ("<f2", [4, 1])),
-    "more groups than weights": manifest("groups", ("|i1", [2, 3]), ("<f2", [2, 10**9])),
+    "more groups than weights": manifest("groups", ("|i1", [2, 3]), ("<f2", [2, 10**6])),
     "groups without rows": manifest("groups", ("|i1", [2, 3]), ("<f2", [0, 1])),
     "groups of one dimension": manifest("groups", ("|i1", [6]), ("<f2", [6])),
     "groups with a third array": manifest("groups", ("|i1", [2, 3]), ("<f2", [2, 1]), ("<f2", [2, 1])),
