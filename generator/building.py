@@ -208,7 +208,8 @@ def fit(
         InputError: an input is unusable, or the output can't be written.
         CheckError: no value of a knob fits the budget.
     """
-    inputs = _files(script, weights, stats, *(recipes or ()), *packing.get("include", ()))
+    judge = getattr(getattr(evaluate, "__code__", None), "co_filename", None)
+    inputs = _files(script, weights, stats, judge, *(recipes or ()), *packing.get("include", ()))
     place = check_output(output, inputs)
     study = study or StudyOptions()
     if study.storage is None:

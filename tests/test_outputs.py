@@ -84,6 +84,7 @@ def test_no_other_command_replaces_an_input(golfpack, project: Path) -> None:
     weights, script, recipe = project / "weights.safetensors", project / "train.py", project / "recipe.toml"
     (project / "plain.py").write_text("print(1)\n")
     (project / "calibration.py").write_text("def calibration(): pass\n")
+    (project / "metric.py").write_text("def metric(state_dict): return 0\n")
     (project / "out.study.db").symlink_to(weights)
     before = {path.name: path.read_bytes() for path in project.iterdir()}
     fit = ["fit", script, "-w", weights, "-r", recipe, "--include", project / "notes.txt", "-o"]
@@ -94,6 +95,7 @@ def test_no_other_command_replaces_an_input(golfpack, project: Path) -> None:
         [*fit, weights],
         [*fit, project / "out.py"],  # whose study is the checkpoint
         [*fit, project / "new.py", "--points", recipe],
+        [*fit, project / "metric.py", "--evaluate", f"{project / 'metric.py'}:metric"],
         [*fit, project / "new.py", "--points", project / "new.py"],
         ["calibrate", f"{project / 'calibration.py'}:calibration", "-o", project / "calibration.py"],
     ):
