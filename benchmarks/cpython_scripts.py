@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import generator
-from generator.execution import execute
+from generator.audit.execution import execute
 from generator.version import __version__
 
 TIMEOUT = 15.0  # seconds that an original may take; a packed one gets three times as many

@@ -40,8 +40,8 @@ import torch
 from mutations import Mutant, forge, mutate
 
 import generator
-from generator import artifact, inspection, unpacking, verification
-from generator.artifact import Artifact
+from generator.audit import artifact, inspection, unpacking, verification
+from generator.audit.artifact import Artifact
 from generator.carriers import REGISTRY, Parts, Written
 from generator.carriers.header import header_text
 from generator.codecs import REGISTRY as CODECS

@@ -26,12 +26,12 @@ from typing import Any
 
 import torch
 
-from generator.checkpoint import load_checkpoint
-from generator.encode import code
 from generator.payload import check_decodes_to
-from generator.quantize import Cache, quantize_checkpoint
-from generator.recipe import make_recipe
+from generator.recipes.recipe import make_recipe
 from generator.statistics import load_statistics
+from generator.weights.checkpoint import load_checkpoint
+from generator.weights.encode import code
+from generator.weights.quantize import Cache, quantize_checkpoint
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "records_examples" / "stdlib_gpt"))

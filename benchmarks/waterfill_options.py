@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from quality import ROOT, Reference, interpolated
 
-from generator.checkpoint import load_checkpoint
-from generator.encode import code
-from generator.quantize import Cache, quantize_checkpoint
-from generator.recipe import make_recipe
+from generator.recipes.recipe import make_recipe
 from generator.statistics import load_statistics
+from generator.weights.checkpoint import load_checkpoint
+from generator.weights.encode import code
+from generator.weights.quantize import Cache, quantize_checkpoint
 
 SPREAD = (0.8, 1.0, 1.25)  # times α, for the curve of a variant around a point of the defaults
 VARIANTS: dict[str, dict[str, Any]] = {

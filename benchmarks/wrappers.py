@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from generator.artifact import read_artifact
+from generator.audit.artifact import read_artifact
 from generator.emit import Options, emit
 from generator.errors import InputError
 from generator.source.script import read_script

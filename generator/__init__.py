@@ -6,20 +6,20 @@
 True
 """
 
-from generator.analysis import Analysis, analyze
-from generator.bench import Bench, bench
+from generator.audit.checking import Comparison, RunCheck, check
+from generator.audit.inspection import Inspection, inspect
+from generator.audit.unpacking import Unpacked, unpack
+from generator.audit.verification import Verification, verify
 from generator.building import BUDGET, BudgetError, build, encode, fit, wrap
 from generator.calibration import calibrate, language_model_loss
-from generator.checking import Comparison, RunCheck, check
-from generator.encode import encode_state_dict
 from generator.errors import CheckError, GolfpackError, InputError
-from generator.inspection import Inspection, inspect
+from generator.measure.analysis import Analysis, analyze
+from generator.measure.bench import Bench, bench
 from generator.payload import decode_payload
-from generator.recipe import Recipe, load_recipe
+from generator.recipes.recipe import Recipe, load_recipe
 from generator.statistics import Statistics, load_statistics
-from generator.unpacking import Unpacked, unpack
-from generator.verification import Verification, verify
 from generator.version import __version__
+from generator.weights.encode import encode_state_dict
 
 __all__ = [
     "BUDGET",

@@ -9,26 +9,27 @@ from typing import Any
 
 from torch import Tensor
 
-from generator.artifact import read_artifact
+from generator.audit.artifact import read_artifact
+from generator.audit.checking import RunCheck, check_written
+from generator.audit.inspection import Inspection, inspect_artifact
+from generator.audit.rehearsal import rehearse
 from generator.carriers import Written
-from generator.checking import RunCheck, check_written
-from generator.checkpoint import Checkpoint, from_state_dict, load_checkpoint, select_state_dict
 from generator.emit import Options, emit
-from generator.encode import as_recipe, encode_checkpoint
 from generator.errors import CheckError, InputError
 from generator.files import check_output, write_atomically
-from generator.fitting import Fit, Point, Trial, points_json, read_table, search_recipe
-from generator.inspection import Inspection, inspect_artifact
-from generator.marks import find_searched
 from generator.placement import place_artifact
-from generator.quantize import as_statistics
-from generator.recipe import Recipe, make_recipe
-from generator.rehearsal import rehearse
+from generator.recipes.forms import as_recipe, read_table
+from generator.recipes.marks import find_searched
+from generator.recipes.recipe import Recipe, make_recipe
+from generator.search.fitting import Fit, Point, Trial, points_json, search_recipe
+from generator.search.study import StudyOptions, search_study
 from generator.source.collecting import collect_bundle
 from generator.source.options import NOTICEABLE, Shrinking
 from generator.source.script import Script, read_script
 from generator.statistics import Statistics
-from generator.study import StudyOptions, search_study
+from generator.weights.checkpoint import Checkpoint, from_state_dict, load_checkpoint, select_state_dict
+from generator.weights.encode import encode_checkpoint
+from generator.weights.quantize import as_statistics
 
 BUDGET = 16_000_000  # bytes; the cap of the Parameter Golf challenge, code and weights together
 
@@ -187,7 +188,7 @@ def fit(
     report_trial: Callable[[str, str, Trial], None] | None = None,
     **packing: Any,
 ) -> tuple[Inspection, list[Fit]]:
-    """Build the largest artifact within a budget by searching the options that each recipe marks; see `generator.marks`.
+    """Build the largest artifact within a budget by searching the options that each recipe marks (`generator.recipes.marks`).
 
     Args:
         script, weights, output, stats, key, carrier, budget, header, packing: as for `build`.

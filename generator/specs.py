@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from generator.errors import InputError
-from generator.marks import is_fit, is_searched
 from generator.visible import first_line, shown
 
 Made = TypeVar("Made")
@@ -70,6 +69,16 @@ def construct(kind: str, registry: Mapping[str, Callable[..., Made]], spec: str 
         raise InputError(f"{kind} {name!r}: {explain(error)}") from error
     except InputError as error:  # of a quantizer within
         raise InputError(f"{kind} {name!r}: {error}") from error
+
+
+def is_fit(item: Any) -> bool:
+    """Whether this stands in place of a knob's value."""
+    return (isinstance(item, str) and item == "fit") or (isinstance(item, dict) and set(item) == {"fit"})
+
+
+def is_searched(item: Any) -> bool:
+    """Whether this stands in place of a value that trials search."""
+    return isinstance(item, dict) and bool({"search", "choices"} & set(item))
 
 
 def explain(error: ValidationError, *tables: type[BaseModel]) -> str:

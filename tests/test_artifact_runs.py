@@ -11,8 +11,8 @@ from helpers import EXAMPLE, numpy_python, other_pythons, run_python
 
 import generator
 from generator import codecs
-from generator.artifact import read_artifact
-from generator.checkpoint import tensor_bytes
+from generator.audit.artifact import read_artifact
+from generator.weights.checkpoint import tensor_bytes
 
 # Stands in for torch where there is no build of it: enough for the loader, in numpy.
 TORCH_DOUBLE = """

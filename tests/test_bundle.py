@@ -10,6 +10,7 @@ import pytest
 from helpers import run_python
 
 import generator
+from generator.audit.carried import carried_files
 from generator.carriers import REGISTRY, Parts
 from generator.errors import InputError
 from generator.source.bundle import add_bundle
@@ -17,7 +18,6 @@ from generator.source.collecting import collect_bundle
 from generator.source.compress import compress_code
 from generator.source.script import free_names, read_script
 from generator.source.shrink import STEPS, Shrinking, shrink
-from generator.source.unbundle import carried_files
 from generator.templating import render
 
 MAIN = '''

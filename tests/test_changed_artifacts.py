@@ -15,10 +15,10 @@ from test_artifact_runs import TORCH_DOUBLE
 
 import generator
 from generator import CheckError, InputError
-from generator.artifact import read_artifact
+from generator.audit.artifact import read_artifact
+from generator.audit.rehearsal import rehearse
 from generator.carriers import REGISTRY
 from generator.carriers.header import check_header, header_text
-from generator.rehearsal import rehearse
 from generator.source.script import free_names, parse
 
 CARRIERS = list(REGISTRY)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import generator
+from generator.audit.likeness import comparable_lines, difference, variation
 from generator.errors import CheckError, InputError
-from generator.likeness import comparable_lines, difference, variation
 
 
 def write(path: Path, text: str) -> Path:

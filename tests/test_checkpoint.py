@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from generator.checkpoint import from_state_dict, load_checkpoint
 from generator.errors import InputError
 from generator.payload import same_bits
+from generator.weights.checkpoint import from_state_dict, load_checkpoint
 
 
 class Evil:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from generator.execution import Execution, execute
+from generator.audit.execution import Execution, execute
 
 
 def run(folder: Path, code: str, timeout: float = 60, **options: int) -> Execution:
@@ -87,7 +87,7 @@ def test_an_interrupted_caller_leaves_nothing_behind(tmp_path: Path, monkeypatch
         seen.append(process.pid)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("generator.execution._follow", interrupted)
+    monkeypatch.setattr("generator.audit.execution._follow", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, "import time; time.sleep(600)")
     assert is_gone(seen[0])

@@ -17,8 +17,8 @@ from generator.codecs import Codec, Encoded
 from generator.codecs.deflate import Zlib
 from generator.codecs.lzma_raw import Lzma
 from generator.errors import CheckError, InputError
-from generator.fitting import EVALUATIONS, Point, search
-from generator.marks import KNOBS, Knob, find_knob, with_value
+from generator.recipes.marks import KNOBS, Knob, find_knob, with_value
+from generator.search.fitting import EVALUATIONS, Point, search
 from generator.statistics import Statistics
 
 KNOB = 'quantizer = { id = "rtn", bits = 6, scale = "sdclip", k = "fit" }'

@@ -20,10 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import generator
+from generator.audit.bounded_decoders import ASCII85_LIMIT, DECODERS
+from generator.audit.foreign import LAYER_LIMIT, read_foreign
 from generator.carriers import REGISTRY, Parts
-from generator.decoders import ASCII85_LIMIT, DECODERS
 from generator.errors import InputError
-from generator.foreign import LAYER_LIMIT, read_foreign
 from generator.source.compress import compress_code
 from generator.source.tokens import TOKEN_LIMIT
 

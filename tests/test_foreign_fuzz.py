@@ -12,9 +12,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_foreign import FORMS, SOURCE
 
-from generator.decoders import DECODERS
+from generator.audit.bounded_decoders import DECODERS
+from generator.audit.foreign import MOST_OTHERS, read_foreign
 from generator.errors import InputError
-from generator.foreign import MOST_OTHERS, read_foreign
 
 PACKED = zlib.compress(SOURCE)
 IMPORTS = "import lzma,zlib,base64,binascii,bz2,gzip,brotli,os\n"

@@ -23,11 +23,11 @@ from torch._subclasses import FakeTensorMode
 from torch.testing._internal.two_tensor import TwoTensor
 
 import generator
-from generator.checkpoint import Checkpoint, from_state_dict, load_checkpoint
-from generator.encode import encode_checkpoint
 from generator.errors import InputError
 from generator.payload import same_bits
-from generator.recipe import load_recipe
+from generator.recipes.recipe import load_recipe
+from generator.weights.checkpoint import Checkpoint, from_state_dict, load_checkpoint
+from generator.weights.encode import encode_checkpoint
 
 
 class Marked(torch.Tensor):

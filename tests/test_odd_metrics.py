@@ -13,10 +13,10 @@ import pytest
 import torch
 
 import generator
-from generator.checkpoint import from_state_dict
 from generator.errors import InputError
-from generator.fitting import Fit, Point, points_json, search_recipe
-from generator.study import StudyOptions, search_study
+from generator.search.fitting import Fit, Point, points_json, search_recipe
+from generator.search.study import StudyOptions, search_study
+from generator.weights.checkpoint import from_state_dict
 
 GAUSS = torch.randn(40, 60, generator=torch.Generator().manual_seed(0))
 CHECKPOINT = from_state_dict({"w": GAUSS})

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 import generator
 from generator import codecs, quantizers
 from generator.errors import InputError
-from generator.marks import find_knob, find_searched, with_value, with_values
-from generator.recipe import Recipe, load_recipe, make_recipe
+from generator.recipes.marks import find_knob, find_searched, with_value, with_values
+from generator.recipes.recipe import Recipe, load_recipe, make_recipe
 from generator.statistics import Statistics
 
 SCALARS: st.SearchStrategy[Any] = (

@@ -15,7 +15,7 @@ import generator
 from generator import quantizers
 from generator.errors import InputError
 from generator.payload import same_bits
-from generator.recipe import make_recipe
+from generator.recipes.recipe import make_recipe
 from generator.statistics import Statistics
 
 DTYPES = [

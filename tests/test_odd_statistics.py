@@ -17,8 +17,8 @@ from torch import nn
 
 import generator
 from generator.calibration import calibrate, language_model_loss
-from generator.calibration.moments import damped_inverse_factor
 from generator.errors import InputError
+from generator.linear_algebra import damped_inverse_factor
 from generator.qat import fake_quantize, laplace_bits
 from generator.quantizers import REGISTRY
 from generator.statistics import FORMAT, Statistics, load_statistics

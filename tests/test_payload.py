@@ -17,9 +17,9 @@ from hypothesis.extra import numpy as hnp
 
 import generator
 from generator.codecs.lzma_raw import compress_raw
-from generator.encode import as_recipe
 from generator.errors import CheckError, InputError
 from generator.payload import check_decodes_to, decode_payload, read_manifest, same_bits
+from generator.recipes.forms import as_recipe
 from runtime_stub.payload import MAGIC
 
 # encode_state_dict(GOLDEN_WEIGHTS, GOLDEN_RECIPE) as format version 1 has it. A change here is a new format version.

@@ -10,7 +10,7 @@ import torch
 from generator.errors import InputError
 from generator.quantizers.cast import Float16, Keep
 from generator.quantizers.rtn import Rtn
-from generator.recipe import load_recipe, make_recipe
+from generator.recipes.recipe import load_recipe, make_recipe
 
 TENSORS = {
     "tok_embed.weight": torch.zeros(300, 64),

@@ -16,12 +16,12 @@ import torch
 
 import runtime_stub
 from generator.emit import Options, render_code
-from generator.encode import encode_state_dict
 from generator.errors import InputError
 from generator.source.compress import CODE_LIMIT, compress_code, decompress_code
 from generator.source.loader import render_loader
 from generator.source.script import identifiers, parse, read_script, restore_import
 from generator.source.shrink import Shrinking, minify
+from generator.weights.encode import encode_state_dict
 from runtime_stub.registry import DECODERS, DEQUANTIZERS
 
 

@@ -12,9 +12,9 @@ from test_calibrated_quantizers import weights
 
 import generator
 from generator.errors import CheckError, InputError
-from generator.fitting import Fit
-from generator.marks import Choices, Range, find_knob, find_searched, with_value, with_values
-from generator.study import StudyOptions
+from generator.recipes.marks import Choices, Range, find_knob, find_searched, with_value, with_values
+from generator.search.fitting import Fit
+from generator.search.study import StudyOptions
 
 RULE = {
     "pattern": "w",

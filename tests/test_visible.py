@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 import generator
 from generator import cli
-from generator.tables import plain, say
+from generator.cli.tables import plain, say
 from generator.visible import first_line, shown, visible
 
 EVIL = "[/nope]\x1b[2J\x9b31m\u202eabc\r\n[bold]:smile:\x00\u2028\\["
@@ -131,7 +131,7 @@ def test_an_interruption_is_one_line_and_leaves_nothing(
 ) -> None:
     before = sorted(tmp_path.iterdir())
     for module, function in (
-        ("generator.encode", "check_decodes_to"),
+        ("generator.weights.encode", "check_decodes_to"),
         ("generator.building", "inspect_artifact"),
         ("os", "fdopen"),
     ):

@@ -19,34 +19,9 @@ from torch import Tensor
 
 from generator.calibration.aliases import Block, Parameters
 from generator.calibration.collect import Use
-from generator.errors import InputError
+from generator.linear_algebra import damped_inverse_factor
 
-DAMPING = 0.01  # of the mean diagonal, wherever a moment is inverted
 FULL_OUTPUT_LIMIT = 4096  # outputs up to which the whole output-side moment is kept, not only its diagonal
-
-
-def damped_inverse_factor(moment: Tensor, damping: float = DAMPING) -> Tensor:
-    """L⁻¹ in float64 where L Lᵀ = moment + damping · mean(diagonal) · 1; identity for a moment of zeros.
-
-    Damping is doubled until the factorization succeeds, as a rank-deficient moment may need in spite of it.
-
-    Raises:
-        InputError: the moment holds NaN or Inf, or numbers so large that none succeeds.
-    """
-    exact = moment.double()
-    mean = exact.diagonal().mean()
-    identity = torch.eye(len(exact), dtype=torch.float64, device=exact.device)
-    if mean <= 0:
-        return identity
-    while damping * mean < torch.inf and exact.isfinite().all():
-        factor, info = torch.linalg.cholesky_ex(exact + damping * mean * identity)
-        if not info.item():
-            inverse: Tensor = torch.linalg.solve_triangular(factor, identity, upper=False)
-            return inverse
-        damping = max(2 * damping, 1e-6)
-    raise InputError(
-        "a second moment of the statistics holds NaN, Inf or numbers too large to invert; calibrate again in float32"
-    )
 
 
 @dataclass

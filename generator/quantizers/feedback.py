@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from generator.calibration.moments import DAMPING, damped_inverse_factor
+from generator.linear_algebra import DAMPING, damped_inverse_factor
 
 MOST_DAMPING = 1e6  # mean diagonals; the moment itself has no part in the sum far below that
 TILE = 32  # rows and columns of the tiles of two-sided feedback

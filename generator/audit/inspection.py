@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from generator.artifact import Artifact, read_artifact
+from generator.audit.artifact import Artifact, read_artifact
+from generator.audit.foreign import Foreign
 from generator.codecs import REQUIRES
-from generator.foreign import Foreign
 from generator.payload import CHECKSUM_BYTES, HEADER_BYTES, decode_streams
 from generator.source.compress import compress_code
 from runtime_stub.split import Array

@@ -1,6 +1,6 @@
 """Self-extracting files that others made, read without running: `exec(lzma.decompress(base64.b85decode("…")))` and relatives.
 
-The file is parsed, and the argument of its `exec` is evaluated by `generator.evaluation`, which knows literals, names and
+The file is parsed, and the argument of its `exec` is evaluated by `generator.audit.literals`, which knows literals, names and
 decoders, and refuses anything else.
 """
 
@@ -13,9 +13,9 @@ import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from generator.decoders import RefusedError, text_encoding
+from generator.audit.bounded_decoders import RefusedError, text_encoding
+from generator.audit.literals import Evaluator, Layer
 from generator.errors import InputError, brief
-from generator.evaluation import Evaluator, Layer
 from generator.source.tokens import check_tokens
 
 FILE_LIMIT = 2**24  # bytes of a foreign file

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor
 
-from generator.artifact import read_artifact
+from generator.audit.artifact import read_artifact
 from generator.errors import InputError
 from generator.files import check_output, write_atomically
 from generator.payload import decode_payload

@@ -10,9 +10,9 @@ import ast
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath, PureWindowsPath
 
-from generator.decoders import RefusedError
+from generator.audit.bounded_decoders import RefusedError
+from generator.audit.literals import Evaluator
 from generator.errors import InputError
-from generator.evaluation import Evaluator
 from generator.source.script import identifiers
 
 _FINDER = frozenset({"meta_path", "ExecutionLoader", "spec_from_loader", "get_source"})

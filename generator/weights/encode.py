@@ -11,19 +11,20 @@ from typing import Any
 
 from torch import Tensor
 
-from generator.checkpoint import Checkpoint, from_state_dict
 from generator.codecs import CHECKS, Auto, Codec
 from generator.codecs.base import specs_of
 from generator.errors import InputError
 from generator.manifest import check_writable
 from generator.payload import StoredTensor, Stream, check_decodes_to, write_payload
-from generator.quantize import Cache, as_statistics, quantize_checkpoint, statistics_recipe
 from generator.quantizers import Quantized
-from generator.recipe import Recipe, load_recipe, make_recipe
+from generator.recipes.forms import as_recipe
+from generator.recipes.recipe import Recipe
 from generator.source.compress import compress_lzma
 from generator.source.loader import render_loader
 from generator.source.shrink import minify
 from generator.statistics import Statistics
+from generator.weights.checkpoint import Checkpoint, from_state_dict
+from generator.weights.quantize import Cache, as_statistics, quantize_checkpoint
 from runtime_stub.split import Array
 
 AUTO_TRIALS = 2  # plans of `auto` that are coded in full; the smallest payload with its loader is kept
@@ -59,15 +60,6 @@ def encode_state_dict(
     """
     statistics = as_statistics(stats)
     return encode_checkpoint(from_state_dict(state_dict), as_recipe(recipe, statistics), statistics)
-
-
-def as_recipe(recipe: Recipe | Mapping[str, Any] | str | Path | None, statistics: Statistics | None = None) -> Recipe:
-    """A Recipe from any of the forms that the API takes."""
-    if isinstance(recipe, Recipe):
-        return recipe
-    if recipe is None and statistics is not None:
-        return make_recipe(statistics_recipe(statistics), "the recipe of the statistics", strict=False)
-    return make_recipe(recipe) if isinstance(recipe, Mapping) else load_recipe(recipe)
 
 
 def encode_checkpoint(checkpoint: Checkpoint, recipe: Recipe, statistics: Statistics | None = None) -> bytes:

@@ -10,16 +10,16 @@ from pathlib import Path
 import python_minifier
 
 from generator import carriers
+from generator.audit.carried import carried_files
+from generator.audit.foreign import Foreign, read_foreign
 from generator.carriers import DAMAGED, Carried, Parts, Written
 from generator.carriers.header import check_header
 from generator.errors import InputError
-from generator.foreign import Foreign, read_foreign
 from generator.inputs import read_input
 from generator.payload import Manifest, read_manifest
 from generator.source.compress import decompress_code
 from generator.source.script import free_names, parse, restore_import
 from generator.source.tokens import check_tokens
-from generator.source.unbundle import carried_files
 from runtime_stub.payload import MAGIC
 
 FILE_LIMIT = 2**28  # bytes; nothing near the cap comes close

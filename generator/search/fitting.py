@@ -1,6 +1,6 @@
 """Fitting the budget: the value of a recipe's rate knob at which the artifact is the largest that does not exceed it.
 
-The recipe marks its knob, see `generator.marks`.
+The recipe marks its knob, see `generator.recipes.marks`.
 """
 
 from __future__ import annotations
@@ -9,22 +9,21 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from generator.checkpoint import Checkpoint
-from generator.encode import code
 from generator.errors import CheckError, InputError
-from generator.marks import Knob, find_knob, with_value
-from generator.quantize import Cache, quantize_checkpoint, statistics_recipe
 from generator.quantizers import Quantized
-from generator.recipe import make_recipe, read_recipe_table
+from generator.recipes.marks import Knob, find_knob, with_value
+from generator.recipes.recipe import make_recipe
 from generator.specs import check_table
 from generator.statistics import Statistics
 from generator.user_code import call, name_of
 from generator.visible import shown
+from generator.weights.checkpoint import Checkpoint
+from generator.weights.encode import code
+from generator.weights.quantize import Cache, quantize_checkpoint
 
 EVALUATIONS = 12
 CLOSE = 0.001  # share of the budget that may stay unused
@@ -103,21 +102,6 @@ def metric_of(evaluate: Evaluate, state_dict: dict[str, Tensor]) -> float:
         return float(value)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise InputError(f"the metric {name_of(evaluate)} must return a number, not {shown(value)}") from error
-
-
-def read_table(recipe: Mapping[str, Any] | str | Path | None, statistics: Statistics | None) -> tuple[dict[str, Any], str]:
-    """The recipe's table and its name; with statistics and no recipe, `waterfill` for everything they know.
-
-    Raises:
-        InputError: there is neither, or the file is unusable.
-    """
-    if recipe is None:
-        if statistics is None:
-            raise InputError('golfpack fit needs a recipe that marks its knob (alpha = "fit"), or --stats')
-        return statistics_recipe(statistics, "fit"), "waterfill for all matrices"
-    if isinstance(recipe, Mapping):
-        return dict(recipe), "the recipe"
-    return read_recipe_table(recipe), f"recipe {recipe}"
 
 
 def search_recipe(

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from generator import carriers
-from generator.checking import RunCheck
+from generator.audit.checking import RunCheck
 from generator.errors import InputError
 from generator.source.compress import CODERS
 from generator.source.options import NOTICEABLE, OPTIONAL, STEPS

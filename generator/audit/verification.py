@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from generator.artifact import Artifact, read_artifact
-from generator.checkpoint import load_checkpoint, tensor_bytes
-from generator.encode import quantization_error
+from generator.audit.artifact import Artifact, read_artifact
+from generator.audit.execution import Execution, execute
 from generator.errors import CheckError, InputError
-from generator.execution import Execution, execute
 from generator.manifest import TORCH_DTYPES
 from generator.payload import StoredTensor, decode_payload, same_bits
+from generator.weights.checkpoint import load_checkpoint, tensor_bytes
+from generator.weights.encode import quantization_error
 
 TIMEOUT = 1800.0  # seconds
 TOLERANCE = 0.5  # relative error; another checkpoint of the same shape has about 1.4, ternary of a Gaussian 0.44

@@ -13,9 +13,11 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 import generator
-from generator import cli_statistics
+from generator.audit.verification import TIMEOUT, TOLERANCE
 from generator.building import BUDGET, BudgetError
-from generator.cli_options import (
+from generator.cli import model_commands
+from generator.cli.measurement_tables import print_analysis, print_bench
+from generator.cli.options import (
     DEFAULT_ALLOW,
     DEFAULT_CARRIER,
     DEFAULT_CODER,
@@ -46,10 +48,8 @@ from generator.cli_options import (
     packing,
     run_check,
 )
+from generator.cli.tables import SHOWN_TENSORS, plain, print_json, print_parts, print_tensors, print_verification, say
 from generator.errors import GolfpackError
-from generator.measurement_tables import print_analysis, print_bench
-from generator.tables import SHOWN_TENSORS, plain, print_json, print_parts, print_tensors, print_verification, say
-from generator.verification import TIMEOUT, TOLERANCE
 from generator.visible import visible
 
 TORCH_OUT_OF_MEMORY = "can't allocate memory"  # of its allocator for the CPU, in a plain RuntimeError
@@ -284,8 +284,8 @@ def analyze(
     print_analysis(console, result)
 
 
-app.command()(cli_statistics.calibrate)
-app.command()(cli_statistics.fit)
+app.command()(model_commands.calibrate)
+app.command()(model_commands.fit)
 
 
 def _show(inspection: generator.Inspection, budget: int | None, as_json: bool) -> None:

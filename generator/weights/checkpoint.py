@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from generator.checkpoint_files import read_checkpoint_file
-from generator.dense import DenseTensors
 from generator.errors import InputError
 from generator.visible import shown
+from generator.weights.checkpoint_files import read_checkpoint_file
+from generator.weights.dense import DenseTensors
 from runtime_stub.payload import MANIFEST_LIMIT
 
 NESTING = 6  # levels of a nested checkpoint in which a state dict is looked for

@@ -12,7 +12,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 
-from generator.decoders import DECODERS, METHODS, UNCOUNTED, VALUE_LIMIT, RefusedError
+from generator.audit.bounded_decoders import DECODERS, METHODS, UNCOUNTED, VALUE_LIMIT, RefusedError
 from generator.errors import brief
 
 DEPTH_LIMIT = 100  # of an expression, the names in it included: each level takes several of Python's own calls

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import glob
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from generator.checkpoint import Checkpoint
 from generator.codecs import Codec, Encoded
 from generator.errors import InputError
 from generator.quantizers import Quantized, Quantizer
-from generator.recipe import Recipe
+from generator.recipes.recipe import Recipe
 from generator.statistics import Statistics, TensorStatistics, load_statistics
+from generator.weights.checkpoint import Checkpoint
 from runtime_stub.split import Array
 
 
@@ -82,15 +80,3 @@ def _moments(
 def as_statistics(stats: Statistics | str | Path | None) -> Statistics | None:
     """Statistics from any of the forms that the API takes."""
     return load_statistics(stats) if isinstance(stats, str | Path) else stats
-
-
-def statistics_recipe(statistics: Statistics, alpha: float | str | None = None) -> dict[str, Any]:
-    """The recipe's table when there are statistics and no recipe: `waterfill` for what they know, fp16 for the rest."""
-    options = {} if alpha is None else {"alpha": alpha}
-    names = [name for known in statistics.names.values() for name in known]
-    return {
-        "rule": [
-            {"pattern": [glob.escape(name) for name in names], "quantizer": {"id": "waterfill", **options}},
-            {"pattern": "*", "quantizer": "fp16"},
-        ]
-    }

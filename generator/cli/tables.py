@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from generator.inspection import Inspection
-from generator.verification import Verification
+from generator.audit.inspection import Inspection
+from generator.audit.verification import Verification
 from generator.visible import visible
 
 SHOWN_TENSORS = 10

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from generator.errors import InputError
+from generator.specs import is_fit, is_searched
 from generator.visible import shown
 
 
@@ -122,16 +123,6 @@ def _ends(ends: Any, name: str, source: str) -> tuple[float, float]:
     ):
         return ends[0], ends[1]
     raise InputError(f"{source}: the range of {name!r} must be [low, high]")
-
-
-def is_fit(item: Any) -> bool:
-    """Whether this stands in place of a knob's value."""
-    return (isinstance(item, str) and item == "fit") or (isinstance(item, dict) and set(item) == {"fit"})
-
-
-def is_searched(item: Any) -> bool:
-    """Whether this stands in place of a value that trials search."""
-    return isinstance(item, dict) and bool({"search", "choices"} & set(item))
 
 
 def with_value(table: Mapping[str, Any], value: float) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import generator
 from generator.building import BUDGET
 from generator.calibration import calibrate as calibrate_model
 from generator.calibration import init_distributed
-from generator.cli_options import (
+from generator.cli.options import (
     DEFAULT_ALLOW,
     DEFAULT_CARRIER,
     DEFAULT_CODER,
@@ -43,10 +43,10 @@ from generator.cli_options import (
     WeightsOption,
     packing,
 )
+from generator.cli.tables import plain, print_json, say
 from generator.files import check_output
-from generator.fitting import Fit, Point, Trial
-from generator.study import TRIALS, StudyOptions
-from generator.tables import plain, print_json, say
+from generator.search.fitting import Fit, Point, Trial
+from generator.search.study import TRIALS, StudyOptions
 from generator.user_code import call, load_function
 
 console = Console()

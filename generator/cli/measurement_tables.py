@@ -6,9 +6,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from generator.analysis import Analysis, TensorAnalysis
-from generator.bench import Bench
-from generator.tables import plain, say
+from generator.cli.tables import plain, say
+from generator.measure.analysis import Analysis, TensorAnalysis
+from generator.measure.bench import Bench
 
 
 def print_bench(console: Console, result: Bench) -> None:

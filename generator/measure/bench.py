@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from generator.checkpoint import load_checkpoint
 from generator.codecs import Codec
 from generator.codecs.arranged import Arranged
 from generator.codecs.brotli_raw import Brotli
@@ -23,11 +22,12 @@ from generator.codecs.rans_rows import RansRows
 from generator.codecs.store import Store
 from generator.codecs.ternary import Base3, Bitmask, is_ternary
 from generator.codecs.zstd import Zstd
-from generator.encode import as_recipe
 from generator.errors import CheckError, InputError
-from generator.external import external_runs
-from generator.quantize import quantize_checkpoint
-from generator.recipe import Recipe
+from generator.measure.external import external_runs
+from generator.recipes.forms import as_recipe
+from generator.recipes.recipe import Recipe
+from generator.weights.checkpoint import load_checkpoint
+from generator.weights.quantize import quantize_checkpoint
 from runtime_stub.registry import DECODERS
 from runtime_stub.split import Array
 

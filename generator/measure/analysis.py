@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from generator.bench import integer_arrays, order0_bytes
-from generator.checkpoint import load_checkpoint
 from generator.codecs.deflate import Zlib
 from generator.codecs.lzma_raw import Lzma
 from generator.codecs.rans import Rans
 from generator.codecs.rans_coder import choose_lanes
 from generator.codecs.rans_rows import RansRows
-from generator.recipe import Recipe
+from generator.measure.bench import integer_arrays, order0_bytes
+from generator.recipes.recipe import Recipe
+from generator.weights.checkpoint import load_checkpoint
 from runtime_stub.rans import rans_matrix
 from runtime_stub.split import Array
 
@@ -79,7 +79,7 @@ def analyze(
     key: str | None = None,
     progress: Callable[[str], None] = lambda name: None,
 ) -> Analysis:
-    """Measure every tensor; arguments and errors as for `generator.bench.bench`."""
+    """Measure every tensor; arguments and errors as for `generator.measure.bench.bench`."""
     arrays = integer_arrays(weights, recipe, key)
     checkpoint = load_checkpoint(weights, key)
     last_of_role: dict[str, Array] = {}

@@ -16,16 +16,16 @@ from zlib import crc32
 
 import torch
 
-from generator.checkpoint import Checkpoint
 from generator.errors import CheckError, InputError
-from generator.fitting import Evaluate, Fit, Point, Trial, check_budget, metric_of, search_recipe, state_dict_of
-from generator.marks import Choices, Range, find_knob, find_searched, with_value, with_values
-from generator.quantize import quantize_checkpoint
-from generator.recipe import make_recipe
+from generator.recipes.marks import Choices, Range, find_knob, find_searched, with_value, with_values
+from generator.recipes.recipe import make_recipe
+from generator.search.fitting import Evaluate, Fit, Point, Trial, check_budget, metric_of, search_recipe, state_dict_of
 from generator.specs import check_table
 from generator.statistics import Statistics
 from generator.user_code import name_of
 from generator.visible import first_line
+from generator.weights.checkpoint import Checkpoint
+from generator.weights.quantize import quantize_checkpoint
 
 TRIALS = 20
 

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from generator.artifact import read_artifact
+from generator.audit.artifact import read_artifact
+from generator.audit.execution import execute
+from generator.audit.likeness import Line, comparable_lines, difference, variation
 from generator.carriers import Written
 from generator.errors import CheckError, InputError
-from generator.execution import execute
-from generator.likeness import Line, comparable_lines, difference, variation
 
 TIMEOUT = 1800.0  # seconds
 _PACKED, _AGAIN = "packed", "in the next run"  # how messages call the second of two runs

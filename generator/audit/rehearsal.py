@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from generator.artifact import Artifact
+from generator.audit.artifact import Artifact
 from generator.carriers.base import SOURCE_NAME
 from generator.errors import CheckError
 
