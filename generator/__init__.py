@@ -6,20 +6,28 @@
 True
 """
 
-from generator.audit.checking import Comparison, RunCheck, check
-from generator.audit.inspection import Inspection, inspect
-from generator.audit.unpacking import Unpacked, unpack
-from generator.audit.verification import Verification, verify
-from generator.building import BUDGET, BudgetError, build, encode, fit, wrap
-from generator.calibration import calibrate, language_model_loss
-from generator.errors import CheckError, GolfpackError, InputError
-from generator.measure.analysis import Analysis, analyze
-from generator.measure.bench import Bench, bench
-from generator.payload import decode_payload
-from generator.recipes.recipe import Recipe, load_recipe
-from generator.statistics import Statistics, load_statistics
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from generator.version import __version__
-from generator.weights.encode import encode_state_dict
+
+if TYPE_CHECKING:
+    from generator.audit.checking import Comparison, RunCheck, check
+    from generator.audit.inspection import Inspection, inspect
+    from generator.audit.unpacking import Unpacked, unpack
+    from generator.audit.verification import Verification, verify
+    from generator.building import build, encode, fit, wrap
+    from generator.calibration import calibrate, language_model_loss
+    from generator.defaults import BUDGET
+    from generator.errors import BudgetError, CheckError, GolfpackError, InputError
+    from generator.measure.analysis import Analysis, analyze
+    from generator.measure.bench import Bench, bench
+    from generator.payload import decode_payload
+    from generator.recipes.recipe import Recipe, load_recipe
+    from generator.statistics import Statistics, load_statistics
+    from generator.weights.encode import encode_state_dict
 
 __all__ = [
     "BUDGET",
@@ -54,3 +62,49 @@ __all__ = [
     "verify",
     "wrap",
 ]
+
+# Where each name is defined: a module is imported, and torch with it, when something in it is asked for.
+_HOMES = {
+    "Analysis": "generator.measure.analysis",
+    "BUDGET": "generator.defaults",
+    "Bench": "generator.measure.bench",
+    "BudgetError": "generator.errors",
+    "CheckError": "generator.errors",
+    "Comparison": "generator.audit.checking",
+    "GolfpackError": "generator.errors",
+    "InputError": "generator.errors",
+    "Inspection": "generator.audit.inspection",
+    "Recipe": "generator.recipes.recipe",
+    "RunCheck": "generator.audit.checking",
+    "Statistics": "generator.statistics",
+    "Unpacked": "generator.audit.unpacking",
+    "Verification": "generator.audit.verification",
+    "analyze": "generator.measure.analysis",
+    "bench": "generator.measure.bench",
+    "build": "generator.building",
+    "calibrate": "generator.calibration",
+    "check": "generator.audit.checking",
+    "decode_payload": "generator.payload",
+    "encode": "generator.building",
+    "encode_state_dict": "generator.weights.encode",
+    "fit": "generator.building",
+    "inspect": "generator.audit.inspection",
+    "language_model_loss": "generator.calibration",
+    "load_recipe": "generator.recipes.recipe",
+    "load_statistics": "generator.statistics",
+    "unpack": "generator.audit.unpacking",
+    "verify": "generator.audit.verification",
+    "wrap": "generator.building",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'generator' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -14,8 +14,9 @@ from generator.audit.checking import RunCheck, check_written
 from generator.audit.inspection import Inspection, inspect_artifact
 from generator.audit.rehearsal import rehearse
 from generator.carriers import Written
+from generator.defaults import BUDGET
 from generator.emit import Options, emit
-from generator.errors import CheckError, InputError
+from generator.errors import BudgetError, InputError
 from generator.files import check_output, write_atomically
 from generator.placement import place_artifact
 from generator.recipes.forms import as_recipe, read_table
@@ -30,16 +31,6 @@ from generator.statistics import Statistics
 from generator.weights.checkpoint import Checkpoint, from_state_dict, load_checkpoint, select_state_dict
 from generator.weights.encode import encode_checkpoint
 from generator.weights.quantize import as_statistics
-
-BUDGET = 16_000_000  # bytes; the cap of the Parameter Golf challenge, code and weights together
-
-
-class BudgetError(CheckError):
-    """The artifact would exceed its budget; `inspection` tells what costs most."""
-
-    def __init__(self, message: str, inspection: Inspection):
-        super().__init__(message)
-        self.inspection = inspection
 
 
 def build(

@@ -1,5 +1,12 @@
 """Errors that users see: one sentence each, with the exit status that the command line returns."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from generator.audit.inspection import Inspection
+
 
 class GolfpackError(Exception):
     """Base of all errors raised for users; `exit_status` is what the command line returns."""
@@ -20,3 +27,11 @@ class CheckError(GolfpackError):
 def brief(error: BaseException) -> str:
     """An exception's text on one line; it may hold values of the file."""
     return " ".join(str(error)[:200].split())
+
+
+class BudgetError(CheckError):
+    """The artifact would exceed its budget; `inspection` tells what costs most."""
+
+    def __init__(self, message: str, inspection: Inspection):
+        super().__init__(message)
+        self.inspection = inspection

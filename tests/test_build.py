@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 
 import generator
 from generator import BudgetError, InputError
-from generator.building import BUDGET
 from generator.carriers import REGISTRY, Parts
+from generator.defaults import BUDGET
 from generator.payload import same_bits
 
 

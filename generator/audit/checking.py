@@ -16,9 +16,9 @@ from generator.audit.artifact import read_artifact
 from generator.audit.execution import execute
 from generator.audit.likeness import Line, comparable_lines, difference, variation
 from generator.carriers import Written
+from generator.defaults import TIMEOUT
 from generator.errors import CheckError, InputError
 
-TIMEOUT = 1800.0  # seconds
 _PACKED, _AGAIN = "packed", "in the next run"  # how messages call the second of two runs
 _TEXT_LIMIT = 2**22  # bytes of a written file that are compared line by line
 

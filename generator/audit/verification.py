@@ -18,14 +18,13 @@ from torch import Tensor
 
 from generator.audit.artifact import Artifact, read_artifact
 from generator.audit.execution import Execution, execute
+from generator.defaults import TIMEOUT, TOLERANCE
 from generator.errors import CheckError, InputError
 from generator.manifest import TORCH_DTYPES
 from generator.payload import StoredTensor, decode_payload, same_bits
 from generator.weights.checkpoint import load_checkpoint, tensor_bytes
 from generator.weights.encode import quantization_error
 
-TIMEOUT = 1800.0  # seconds
-TOLERANCE = 0.5  # relative error; another checkpoint of the same shape has about 1.4, ternary of a Gaussian 0.44
 # Variables that a program under test has no business with, or that would lead it to other files.
 _WITHHELD = re.compile(
     r"GOLFPACK_|PYTHON(PATH|HOME|STARTUP|INSPECT)|.*(TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_?KEY)"

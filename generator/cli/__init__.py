@@ -7,14 +7,11 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import torch
 import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
 import generator
-from generator.audit.verification import TIMEOUT, TOLERANCE
-from generator.building import BUDGET, BudgetError
 from generator.cli import model_commands
 from generator.cli.measurement_tables import print_analysis, print_bench
 from generator.cli.options import (
@@ -49,7 +46,8 @@ from generator.cli.options import (
     run_check,
 )
 from generator.cli.tables import SHOWN_TENSORS, plain, print_json, print_parts, print_tensors, print_verification, say
-from generator.errors import GolfpackError
+from generator.defaults import BUDGET, TIMEOUT, TOLERANCE
+from generator.errors import BudgetError, GolfpackError
 from generator.visible import visible
 
 TORCH_OUT_OF_MEMORY = "can't allocate memory"  # of its allocator for the CPU, in a plain RuntimeError
@@ -314,9 +312,13 @@ def main() -> None:
             say(errors, _ADVICE)
         _end(str(error), error.exit_status)
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and TORCH_OUT_OF_MEMORY not in str(error):
+        if not isinstance(error, MemoryError) and not _is_out_of_memory(error):
             raise
         _end("out of memory: the input, or what it expands to, is too large for this machine", 2)
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return type(error).__name__ == "OutOfMemoryError" or TORCH_OUT_OF_MEMORY in str(error)  # torch's, of a GPU or the CPU
 
 
 def _end(message: str, status: int) -> NoReturn:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from generator.cli.tables import plain, say
-from generator.measure.analysis import Analysis, TensorAnalysis
-from generator.measure.bench import Bench
+
+if TYPE_CHECKING:
+    from generator.measure.analysis import Analysis, TensorAnalysis
+    from generator.measure.bench import Bench
 
 
 def print_bench(console: Console, result: Bench) -> None:

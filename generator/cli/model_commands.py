@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch.distributed as dist
 import typer
 from rich import box
 from rich.console import Console
@@ -16,9 +15,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 import generator
-from generator.building import BUDGET
-from generator.calibration import calibrate as calibrate_model
-from generator.calibration import init_distributed
 from generator.cli.options import (
     DEFAULT_ALLOW,
     DEFAULT_CARRIER,
@@ -44,10 +40,12 @@ from generator.cli.options import (
     packing,
 )
 from generator.cli.tables import plain, print_json, say
+from generator.defaults import BUDGET, TRIALS
 from generator.files import check_output
-from generator.search.fitting import Fit, Point, Trial
-from generator.search.study import TRIALS, StudyOptions
 from generator.user_code import call, load_function
+
+if TYPE_CHECKING:
+    from generator.search.fitting import Fit, Point, Trial
 
 console = Console()
 errors = Console(stderr=True)
@@ -59,6 +57,8 @@ Kind = Enum("Kind", {"token": "token", "sequence": "sequence"})
 def _progress() -> Iterator[Any]:
     """A bar per job, on the terminal of the first process alone."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    import torch.distributed as dist
+
     quiet = dist.is_initialized() and dist.get_rank() > 0
     with Progress(*columns, console=errors, disable=quiet or not errors.is_terminal) as bars:
         tasks: dict[str, Any] = {}
@@ -90,10 +90,14 @@ def calibrate(
 ) -> None:
     """Collect the statistics that gptq and waterfill use, from your model and batches; also under torchrun."""
     check_output(output, [where.rpartition(":")[0]])
+    import torch.distributed as dist
+
+    from generator.calibration import init_distributed
+
     init_distributed()
     function = load_function(where)
     with _progress() as progress:
-        collected = calibrate_model(
+        collected = generator.calibrate(
             call(f"{where} fails", function),
             kind=statistics.value,
             self_generate=self_generate,
@@ -168,6 +172,8 @@ def fit(
     Options marked with { search = [low, high] } or { choices = [...] } are searched, too, in a study of trials that --evaluate
     judges. With several recipes and --evaluate, the one with the least metric is written; without --evaluate, the first.
     """
+    from generator.search.study import StudyOptions
+
     metric = load_function(evaluate) if evaluate is not None else None
 
     def report(source: str, knob: str, point: Point) -> None:

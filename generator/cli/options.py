@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from generator import carriers
-from generator.audit.checking import RunCheck
 from generator.errors import InputError
 from generator.source.compress import CODERS
 from generator.source.options import NOTICEABLE, OPTIONAL, STEPS
+
+if TYPE_CHECKING:
+    from generator.audit.checking import RunCheck
 
 CarrierName = Enum("CarrierName", {name: name for name in [*carriers.REGISTRY, carriers.AUTO]})  # type: ignore[misc]
 CoderName = Enum("CoderName", {name: name for name in [carriers.AUTO, *CODERS]})  # type: ignore[misc]
@@ -101,4 +103,8 @@ def run_check(check: bool, arguments: list[str] | None, timeout: float) -> RunCh
     """
     if arguments and not check:
         raise InputError(f"arguments {' '.join(arguments)!r} are for --check, which is not given")
-    return RunCheck(tuple(arguments or ()), timeout) if check else None
+    if not check:
+        return None
+    from generator.audit.checking import RunCheck
+
+    return RunCheck(tuple(arguments or ()), timeout)

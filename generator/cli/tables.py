@@ -6,15 +6,18 @@ Names come from files of others: they are shown by `plain` and `say`, never as m
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from generator.audit.inspection import Inspection
-from generator.audit.verification import Verification
 from generator.visible import visible
+
+if TYPE_CHECKING:
+    from generator.audit.inspection import Inspection
+    from generator.audit.verification import Verification
 
 SHOWN_TENSORS = 10
 

@@ -16,6 +16,7 @@ from zlib import crc32
 
 import torch
 
+from generator.defaults import TRIALS
 from generator.errors import CheckError, InputError
 from generator.recipes.marks import Choices, Range, find_knob, find_searched, with_value, with_values
 from generator.recipes.recipe import make_recipe
@@ -26,8 +27,6 @@ from generator.user_code import name_of
 from generator.visible import first_line
 from generator.weights.checkpoint import Checkpoint
 from generator.weights.quantize import quantize_checkpoint
-
-TRIALS = 20
 
 
 @dataclass(frozen=True)

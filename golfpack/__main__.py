@@ -1,0 +1,5 @@
+"""`python -m golfpack`: the command line."""
+
+from generator.cli import main
+
+main()
