@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from generator.errors import BudgetError, CheckError, GolfpackError, InputError
     from generator.measure.analysis import Analysis, analyze
     from generator.measure.bench import Bench, bench
+    from generator.packing import PackingOptions
     from generator.payload import decode_payload
     from generator.recipes.recipe import Recipe, load_recipe
+    from generator.search.fitting import Fit, Point, Trial
+    from generator.search.study import StudyOptions
     from generator.statistics import Statistics, load_statistics
     from generator.weights.encode import encode_state_dict
 
@@ -36,12 +39,17 @@ __all__ = [
     "BudgetError",
     "CheckError",
     "Comparison",
+    "Fit",
     "GolfpackError",
     "InputError",
     "Inspection",
+    "PackingOptions",
+    "Point",
     "Recipe",
     "RunCheck",
     "Statistics",
+    "StudyOptions",
+    "Trial",
     "Unpacked",
     "Verification",
     "__version__",
@@ -73,6 +81,11 @@ _HOMES = {
     "Comparison": "generator.audit.checking",
     "GolfpackError": "generator.errors",
     "InputError": "generator.errors",
+    "Fit": "generator.search.fitting",
+    "PackingOptions": "generator.packing",
+    "Point": "generator.search.fitting",
+    "StudyOptions": "generator.search.study",
+    "Trial": "generator.search.fitting",
     "Inspection": "generator.audit.inspection",
     "Recipe": "generator.recipes.recipe",
     "RunCheck": "generator.audit.checking",

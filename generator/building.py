@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+from typing_extensions import Unpack
 
 from generator.audit.artifact import read_artifact
 from generator.audit.checking import RunCheck, check_written
@@ -18,14 +19,13 @@ from generator.defaults import BUDGET
 from generator.emit import Options, emit
 from generator.errors import BudgetError, InputError
 from generator.files import check_output, write_atomically
+from generator.packing import PackingOptions, packing_options
 from generator.placement import place_artifact
 from generator.recipes.forms import as_recipe, read_table
 from generator.recipes.marks import find_searched
 from generator.recipes.recipe import Recipe, make_recipe
 from generator.search.fitting import Fit, Point, Trial, points_json, search_recipe
 from generator.search.study import StudyOptions, search_study
-from generator.source.collecting import collect_bundle
-from generator.source.options import NOTICEABLE, Shrinking
 from generator.source.script import Script, read_script
 from generator.statistics import Statistics
 from generator.weights.checkpoint import Checkpoint, from_state_dict, load_checkpoint, select_state_dict
@@ -41,11 +41,9 @@ def build(
     recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
     stats: Statistics | str | Path | None = None,
     key: str | None = None,
-    carrier: str = "base85",
     budget: int | None = BUDGET,
-    header: bool = True,
     check: RunCheck | None = None,
-    **packing: Any,
+    **packing: Unpack[PackingOptions],
 ) -> Inspection:
     """Pack a script and its weights into one self-extracting file.
 
@@ -57,11 +55,9 @@ def build(
             `waterfill` wherever they tell of a tensor.
         stats: calibration statistics, or their file, for quantizers that use them.
         key: where in a nested checkpoint the state dict is.
-        carrier: name in `generator.carriers.REGISTRY`, or "auto" for the smallest.
         budget: bytes that the file may have; None for no limit.
-        header: whether the file begins with a comment that says what it is.
         check: run the script and the packed file before it is put in place, and compare what they do; see `generator.check`.
-        packing: what is carried besides, and how the code is shrunk; see `packing_options`.
+        packing: what is carried besides, and how the code is shrunk; see `generator.packing.PackingOptions`.
 
     Returns:
         What the written file holds.
@@ -74,7 +70,7 @@ def build(
     inputs = _files(script, weights, recipe, stats, *packing.get("include", ()))
     check_output(output, inputs)
     parsed = read_script(script)
-    options = packing_options(parsed, carrier=carrier, header=header, **packing)
+    options = packing_options(parsed, packing)
     place = check_output(output, [*inputs, *options.bundle.paths])
     checkpoint = _checkpoint(weights, key)
     statistics = as_statistics(stats)
@@ -86,64 +82,17 @@ def wrap(
     script: str | Path,
     output: str | Path,
     *,
-    carrier: str = "base85",
     budget: int | None = BUDGET,
-    header: bool = True,
     check: RunCheck | None = None,
-    **packing: Any,
+    **packing: Unpack[PackingOptions],
 ) -> Inspection:
     """Pack a script that carries no weights; arguments, result and errors as for `build`."""
     inputs = _files(script, *packing.get("include", ()))
     check_output(output, inputs)
     parsed = read_script(script)
-    options = packing_options(parsed, carrier=carrier, header=header, **packing)
+    options = packing_options(parsed, packing)
     place = check_output(output, [*inputs, *options.bundle.paths])
     return _finish_emitted(parsed, None, options, place, budget, check)
-
-
-def packing_options(
-    script: Script,
-    *,
-    carrier: str = "base85",
-    header: bool = True,
-    allow: Sequence[str] = ("base85", "latin1", "zip"),
-    coder: str = "auto",
-    include: Sequence[str | Path] = (),
-    local_modules: bool = True,
-    safe: bool = False,
-    skip_steps: Sequence[str] = (),
-    extra_steps: Sequence[str] = (),
-    keep_names: Sequence[str] = (),
-    broadcast: bool | None = None,
-) -> Options:
-    """How a script is packed.
-
-    Args:
-        script: the parsed script.
-        carrier: name in `generator.carriers.REGISTRY`, or "auto".
-        header: whether the file begins with a comment that says what it is.
-        allow: carriers that "auto" may choose.
-        coder: compression of the code, a name in `generator.source.compress.CODERS`, or "auto".
-        include: modules, packages and data files to carry.
-        local_modules: whether modules that the script imports from its own folder are carried.
-        safe: whether only names of local variables are shortened; see `generator.source.options.NOTICEABLE`.
-        skip_steps: steps of `generator.source.options.STEPS` to leave out.
-        extra_steps: steps of `generator.source.options.OPTIONAL` to do.
-        keep_names: global names to leave as they are.
-        broadcast: whether one process of each node decodes and sends; None to do so where the script makes a process group.
-
-    Raises:
-        InputError: an unknown name, or a file that can't be carried.
-    """
-    return Options(
-        carrier,
-        tuple(allow),
-        header,
-        coder,
-        Shrinking(frozenset(skip_steps) | (NOTICEABLE if safe else frozenset()), frozenset(extra_steps), frozenset(keep_names)),
-        collect_bundle(script.path, script.tree, include, local_modules),
-        broadcast,
-    )
 
 
 def encode(
@@ -158,7 +107,7 @@ def encode(
     place = check_output(output, _files(weights, recipe, stats))
     statistics = as_statistics(stats)
     payload = encode_checkpoint(_checkpoint(weights, key), as_recipe(recipe, statistics), statistics)
-    return _finish(Written(payload), place, None)
+    return _finish(Written(payload), place, None, payload)
 
 
 def fit(
@@ -169,20 +118,18 @@ def fit(
     stats: Statistics | str | Path | None = None,
     recipes: Sequence[Mapping[str, Any] | str | Path] | None = None,
     key: str | None = None,
-    carrier: str = "base85",
     budget: int = BUDGET,
-    header: bool = True,
     evaluate: Callable[[dict[str, Tensor]], Any] | None = None,
     points: str | Path | None = None,
     report: Callable[[str, str, Point], None] | None = None,
     study: StudyOptions | None = None,
     report_trial: Callable[[str, str, Trial], None] | None = None,
-    **packing: Any,
+    **packing: Unpack[PackingOptions],
 ) -> tuple[Inspection, list[Fit]]:
     """Build the largest artifact within a budget by searching the options that each recipe marks (`generator.recipes.marks`).
 
     Args:
-        script, weights, output, stats, key, carrier, budget, header, packing: as for `build`.
+        script, weights, output, stats, key, budget, packing: as for `build`.
         recipes: tables or TOML files, each with its knob marked; None, with statistics, for `waterfill` wherever they tell
             of a tensor.
         evaluate: metric of a state dict (less is better), asked at each point; it chooses among several recipes, of which
@@ -212,7 +159,7 @@ def fit(
     if points is not None:
         check_output(points, [*inputs, place])
     parsed = read_script(script)
-    options = packing_options(parsed, carrier=carrier, header=header, **packing)
+    options = packing_options(parsed, packing)
     for path in (output, points):
         if path is not None:
             check_output(path, [*inputs, *options.bundle.paths])
@@ -262,10 +209,12 @@ def _finish_emitted(
         if check is not None:
             notes.extend(check_written(script.path, emitted.written, output.name, payload, check).sentences())
 
-    return replace(_finish(emitted.written, output, budget, compare), notes=notes)
+    return replace(_finish(emitted.written, output, budget, payload, compare), notes=notes)
 
 
-def _finish(written: Written, output: Path, budget: int | None, check: Callable[[], None] = lambda: None) -> Inspection:
+def _finish(
+    written: Written, output: Path, budget: int | None, payload: bytes | None, check: Callable[[], None] = lambda: None
+) -> Inspection:
     """Read back what is about to be written, hold it against the budget, check and rehearse it, and put it in place."""
     artifact = read_artifact(output, written)
     inspection = inspect_artifact(artifact)
@@ -274,5 +223,5 @@ def _finish(written: Written, output: Path, budget: int | None, check: Callable[
             f"{output} would have {written.size:,} bytes, {written.size - budget:,} over the budget of {budget:,}", inspection
         )
     check()
-    place_artifact(output, written, lambda main: rehearse(artifact, main) if artifact.code else None)
+    place_artifact(output, written, lambda main: rehearse(artifact, main, payload) if artifact.code else None)
     return inspection

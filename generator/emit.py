@@ -51,8 +51,8 @@ class Options:
         broadcast: whether one process of each node decodes for all; None to do so where the script makes a process group.
     """
 
-    carrier: str = "base85"
-    allow: tuple[str, ...] = ("base85", "latin1", "zip")
+    carrier: str = carriers.DEFAULT_CARRIER
+    allow: tuple[str, ...] = carriers.DEFAULT_ALLOW
     header: bool = True
     coder: str = AUTO
     shrinking: Shrinking = field(default_factory=Shrinking)

@@ -236,7 +236,9 @@ def test_payload_names_are_not_made_by_the_script(tmp_path: Path) -> None:
 def test_a_build_rehearses_its_bytes(packed: Path) -> None:
     """What would load something else is not put in place, though it can be taken apart."""
     artifact = read_artifact(packed)
-    rehearse(artifact, packed)
+    rehearse(artifact, packed, artifact.parts.payload)
+    with pytest.raises(CheckError, match="would load another payload"):
+        rehearse(artifact, packed, b"what was meant")
     before = sys.path[:]
     other = packed.with_name("other.py")
     data = packed.read_bytes()
@@ -249,7 +251,7 @@ def test_a_build_rehearses_its_bytes(packed: Path) -> None:
     else:
         other.write_bytes(data[:-30] + b"!!!" + data[-27:])
     with pytest.raises(CheckError, match="would load another payload|would not load"):
-        rehearse(artifact, other)
+        rehearse(artifact, other, artifact.parts.payload)
     assert sys.path == before
 
 

@@ -21,24 +21,25 @@ from generator.carriers.base import SOURCE_NAME
 from generator.errors import CheckError
 
 
-def rehearse(artifact: Artifact, main: Path) -> None:
+def rehearse(artifact: Artifact, main: Path, payload: bytes | None) -> None:
     """Execute the bootstrap and the loader's reading path.
 
     Args:
         artifact: what was built, as it reads without executing it.
         main: a file with the artifact's bytes, in the folder that it is to lie in.
+        payload: what it was built from; None for a script without weights.
 
     Raises:
         CheckError: the file would execute other code, or load another payload. That would be a bug, never to be shipped.
     """
     try:
         code, scope = _run_bootstrap(artifact, main)
-        payload = _read_payload(artifact, scope) if artifact.parts.payload is not None else None
+        loaded = _read_payload(artifact, scope) if artifact.parts.payload is not None else None
     except (Exception, SystemExit) as error:
         raise CheckError(f"{artifact.path} would not load: {type(error).__name__}: {error}; please report this bug") from error
     if code != artifact.code.encode():
         raise CheckError(f"{artifact.path} would execute other code than it was built from; please report this bug")
-    if payload != artifact.parts.payload:
+    if not loaded == artifact.parts.payload == payload:
         raise CheckError(f"{artifact.path} would load another payload than it was built from; please report this bug")
 
 

@@ -8,7 +8,7 @@ from generator.carriers.latin1 import Latin1
 from generator.carriers.sidecar import Sidecar
 from generator.carriers.zip_archive import ZipArchive
 
-__all__ = ["AUTO", "DAMAGED", "REGISTRY", "Carried", "Carrier", "Parts", "Written"]
+__all__ = ["AUTO", "DAMAGED", "DEFAULT_ALLOW", "DEFAULT_CARRIER", "REGISTRY", "Carried", "Carrier", "Parts", "Written"]
 
 REGISTRY: dict[str, Carrier] = {
     "base85": Base85(),
@@ -17,3 +17,5 @@ REGISTRY: dict[str, Carrier] = {
     "zip": ZipArchive(),
 }
 AUTO = "auto"  # the smallest that is allowed
+DEFAULT_CARRIER = "base85"
+DEFAULT_ALLOW = ("base85", "latin1", "zip")

@@ -128,9 +128,9 @@ def build(
             recipe=recipe,
             stats=stats,
             key=key,
-            broadcast=broadcast,
             check=run_check(check, arguments, timeout),
-            **packing(carrier, allow, budget, header, coder, include, bundle, safe, skip_step, step, keep_name),
+            budget=budget,
+            **packing(carrier, allow, header, coder, include, bundle, safe, skip_step, step, keep_name, broadcast),
         )
     _show(inspection, budget, as_json)
 
@@ -161,7 +161,8 @@ def wrap(
             script,
             output,
             check=run_check(check, arguments, timeout),
-            **packing(carrier, allow, budget, header, coder, include, bundle, safe, skip_step, step, keep_name),
+            budget=budget,
+            **packing(carrier, allow, header, coder, include, bundle, safe, skip_step, step, keep_name),
         )
     _show(inspection, budget, as_json)
 

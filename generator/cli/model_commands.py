@@ -197,8 +197,8 @@ def fit(
             report=report,
             study=StudyOptions(storage, trials, study, seed),
             report_trial=report_trial,
-            broadcast=broadcast,
-            **packing(carrier, allow, budget, header, coder, include, bundle, safe, skip_step, step, keep_name),
+            budget=budget,
+            **packing(carrier, allow, header, coder, include, bundle, safe, skip_step, step, keep_name, broadcast),
         )
     if as_json:
         print_json({"inspection": inspection.to_json(), "fits": [one.to_json() for one in fits]})

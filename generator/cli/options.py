@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,12 +15,13 @@ from generator.source.options import NOTICEABLE, OPTIONAL, STEPS
 
 if TYPE_CHECKING:
     from generator.audit.checking import RunCheck
+    from generator.packing import PackingOptions
 
 CarrierName = Enum("CarrierName", {name: name for name in [*carriers.REGISTRY, carriers.AUTO]})  # type: ignore[misc]
 CoderName = Enum("CoderName", {name: name for name in [carriers.AUTO, *CODERS]})  # type: ignore[misc]
-DEFAULT_CARRIER = CarrierName["base85"]
+DEFAULT_CARRIER = CarrierName[carriers.DEFAULT_CARRIER]
 DEFAULT_CODER = CoderName["auto"]
-DEFAULT_ALLOW = "base85,latin1,zip"
+DEFAULT_ALLOW = ",".join(carriers.DEFAULT_ALLOW)
 
 ScriptArgument = Annotated[Path, typer.Argument(metavar="SCRIPT", help="Python source to pack.")]
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="An artifact or a payload file.")]
@@ -69,7 +70,6 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machine
 def packing(
     carrier: CarrierName,
     allow: str,
-    budget: int,
     header: bool,
     coder: CoderName,
     include: list[Path] | None,
@@ -78,11 +78,11 @@ def packing(
     skip_step: list[str] | None,
     step: list[str] | None,
     keep_name: list[str] | None,
-) -> dict[str, Any]:
+    broadcast: bool | None = None,
+) -> PackingOptions:
     """The arguments of `generator.build`, `wrap` and `fit` that these options stand for."""
     return {
         "carrier": carrier.value,
-        "budget": budget,
         "header": header,
         "allow": [name.strip() for name in allow.split(",") if name.strip()],
         "coder": coder.value,
@@ -92,6 +92,7 @@ def packing(
         "skip_steps": skip_step or [],
         "extra_steps": step or [],
         "keep_names": keep_name or [],
+        "broadcast": broadcast,
     }
 
 
