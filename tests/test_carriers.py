@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import base64
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,9 +22,10 @@ from test_artifact_runs import PYTHONS, TORCH_DOUBLE, expected_output
 import generator
 from generator.carriers import REGISTRY, Parts
 from generator.carriers.base85 import decode_ascii85, encode_ascii85
-from generator.carriers.latin1 import NUMBER_LIMIT, escape, from_base253, mark, to_base253, unescape, unmark
+from generator.carriers.latin1 import NUMBER_LIMIT, escape, from_base253, leading_zeros, mark, to_base253, unescape, unmark
 from generator.errors import InputError
 from generator.source.compress import compress_code
+from generator.source.script import free_names, parse
 
 CARRIERS = list(REGISTRY)
 SCRIPT = """
@@ -285,7 +287,7 @@ def test_latin1_overhead_on_random_bytes() -> None:
 @given(st.binary(max_size=300))
 def test_text_codings_round_trip(data: bytes) -> None:
     assert unmark(mark(data)) == data
-    assert from_base253(to_base253(data), len(data)) == data
+    assert from_base253(to_base253(data), len(leading_zeros(data))) == data
     assert unescape(escape(data)) == data
     assert decode_ascii85(encode_ascii85(data).encode()) == data
     assert base64.a85decode(encode_ascii85(data)) == data
@@ -318,3 +320,35 @@ def test_verify_runs_sidecars(tmp_path: Path, script: Path, state_dict: dict[str
     verification = generator.verify(path, run=True)
     assert verification.passed, verification.checks
     assert verification.output == expected_output(path)
+
+
+@pytest.mark.parametrize("code", [b"\x5d\0\1", b"\x0b\xff", b"\0\0\x0a", b"\x10"])
+def test_code_may_begin_with_zeros(code: bytes) -> None:
+    """The bootstrap makes bytes of a number by its hexadecimal digits, and that has no leading zeros of its own."""
+    names = free_names(parse(b"", "s"))
+    written = REGISTRY["latin1"].write(Parts(code, None, "", names[1], names[2], ""), "x").main
+    read = REGISTRY["latin1"].read(written, no_files)
+    assert read is not None
+    assert read.parts.code == code
+    bootstrap = written[: written.rfind(b"\nexec(")].decode("latin-1").replace('open(__file__,"rb").read()', repr(written))
+    scope: dict[str, object] = {}
+    exec(bootstrap, scope)
+    decoded = written[written.rfind(b"\nexec(lzma.decompress(") + 22 : written.rfind(b"))\n#")].decode("latin-1")
+    assert eval(decoded, scope) == code
+
+
+@pytest.mark.parametrize("carrier", [name for name in CARRIERS if not REGISTRY[name].needs_payload])
+def test_numbers_in_the_bootstrap_ask_for_no_memory(tmp_path: Path, carrier: str) -> None:
+    """A number that was changed to a large one ends in a sentence, not in gigabytes."""
+    (tmp_path / "plain.py").write_text("print(1)\n")
+    generator.wrap(tmp_path / "plain.py", tmp_path / "out.py", carrier=carrier, header=False)
+    data = (tmp_path / "out.py").read_bytes()
+    start = data.find(b"import ")
+    numbers = list(re.finditer(rb"(?<=[-+*:=(,\[])\d+(?=[-+*:),\]])", data[start : data.find(b"\nexec(") + 80]))
+    assert numbers
+    for found in numbers:
+        place = start + found.start()
+        (tmp_path / "out.py").write_bytes(data[:place] + b"9999999999" + data[place + len(found[0]) :])
+        limited = ["sh", "-c", f"ulimit -v 2000000; exec {sys.executable} {tmp_path / 'out.py'}"]
+        completed = subprocess.run(limited, capture_output=True, text=True, timeout=60)
+        assert "MemoryError" not in completed.stderr, data[place - 20 : place + 20]

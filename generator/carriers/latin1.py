@@ -24,7 +24,7 @@ _LAYOUT = re.compile(
     rb"(?P<code_name>\w+)=(?P<number>0\n)?[^#]*?\n)"
     rb"#(?P<text>[^\n\r\0]*)"
 )
-_SIZE = re.compile(rb'\.to_bytes\(([0-9]{1,10}),"big"\)')
+_ZEROS = re.compile(rb'bytes\.fromhex\("(0*)%x"%')
 
 
 class Latin1(Carrier):
@@ -45,7 +45,8 @@ class Latin1(Carrier):
             code,
             carried_name=scratch,
             conversion=f"{name}={scratch}{_UNESCAPING}" if escaped else number,
-            decoded=name if escaped else f'{name}.to_bytes({len(parts.code)},"big")',
+            # Not to_bytes, whose length a damaged file could make gigabytes.
+            decoded=name if escaped else f'bytes.fromhex("{leading_zeros(parts.code)}%x"%{name})',
             length=len(text),
             code_length=len(code),
         )
@@ -64,10 +65,10 @@ class Latin1(Carrier):
             raise InputError("the artifact's code is longer than its file")
         check_code(text[:length], layout["crc"])
         if layout["number"]:
-            size = _SIZE.search(layout["run"])
-            if size is None or length > 2 * NUMBER_LIMIT or int(size[1]) > NUMBER_LIMIT:
-                raise InputError("the artifact's code is longer than its file")
-            code = from_base253(text[:length], int(size[1]))
+            zeros = _ZEROS.search(layout["run"])
+            if zeros is None or length > 2 * NUMBER_LIMIT:
+                raise InputError("the artifact's code is longer than a number in base 253 may be")
+            code = from_base253(text[:length], len(zeros[1]))
         else:
             code = unescape(text[:length])
         parts = Parts(
@@ -97,19 +98,25 @@ def to_base253(data: bytes) -> bytes:
     return digits.tobytes()
 
 
-def from_base253(text: bytes, size: int) -> bytes:
-    """Undo `to_base253`, as the bootstrap does.
+def from_base253(text: bytes, zeros: int = 0) -> bytes:
+    """Undo `to_base253`, as the bootstrap does; `zeros` is how many hexadecimal digits 0 the bytes begin with.
 
     Raises:
-        InputError: the number takes more than `size` bytes.
+        InputError: the digits are none of whole bytes.
     """
     number = 0
     for digit in text:
         number = number * 253 + digit - 1 - (digit > 10) - (digit > 13)
     try:
-        return number.to_bytes(size, "big")
-    except OverflowError as error:
-        raise InputError("the artifact's code is damaged: its number does not fit") from error
+        return bytes.fromhex("0" * zeros + f"{number:x}" * bool(text))
+    except ValueError as error:
+        raise InputError("the artifact's code is damaged: its number is none of whole bytes") from error
+
+
+def leading_zeros(data: bytes) -> str:
+    """The zeros that `data` begins with in hexadecimal, before the digits of its number."""
+    digits = data.hex()
+    return digits[: len(digits) - len(digits.lstrip("0") or "0")] if digits else ""
 
 
 def escape(data: bytes) -> bytes:
