@@ -203,12 +203,12 @@ The above exception was the direct cause of the following exception:
     +------------------------------------
 /x/script.py:7: UserWarning: careful at 0x12ab
   warnings.warn("careful")
-last <object object at 0x7f00aa> in /x/other and /tmp/work/a
+last <object object at 0x7f00aa> in /x/other and /tmp/run/a
 """
 
 
 def test_what_is_compared_of_an_output() -> None:
-    lines = comparable_lines(TRACEBACK, {"/x/script.py": "<script>", "/x": "<folder>", "/tmp/work": "<working folder>"})
+    lines = comparable_lines(TRACEBACK, {"/x/script.py": "<script>", "/x": "<folder>", "/tmp/run": "<working folder>"})
     assert [line.text for line in lines] == [
         "first",
         "Traceback (most recent call last):",
