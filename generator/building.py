@@ -20,6 +20,7 @@ from generator.emit import Options, emit
 from generator.errors import BudgetError, InputError
 from generator.files import check_output, write_atomically
 from generator.packing import PackingOptions, packing_options
+from generator.payload import Payload
 from generator.placement import place_artifact
 from generator.recipes.forms import as_recipe, read_table
 from generator.recipes.marks import find_searched
@@ -107,7 +108,7 @@ def encode(
     place = check_output(output, _files(weights, recipe, stats))
     statistics = as_statistics(stats)
     payload = encode_checkpoint(_checkpoint(weights, key), as_recipe(recipe, statistics), statistics)
-    return _finish(Written(payload), place, None, payload)
+    return _finish(Written(payload.data), place, None, payload)
 
 
 def fit(
@@ -200,20 +201,21 @@ def _files(*inputs: object) -> list[Path]:
 
 
 def _finish_emitted(
-    script: Script, payload: bytes | None, options: Options, output: Path, budget: int | None, check: RunCheck | None = None
+    script: Script, payload: Payload | None, options: Options, output: Path, budget: int | None, check: RunCheck | None = None
 ) -> Inspection:
     emitted = emit(script, payload, options, output.stem)
     notes = list(emitted.notes)
+    data = payload.data if payload is not None else None
 
     def compare() -> None:
         if check is not None:
-            notes.extend(check_written(script.path, emitted.written, output.name, payload, check).sentences())
+            notes.extend(check_written(script.path, emitted.written, output.name, data, check).sentences())
 
     return replace(_finish(emitted.written, output, budget, payload, compare), notes=notes)
 
 
 def _finish(
-    written: Written, output: Path, budget: int | None, payload: bytes | None, check: Callable[[], None] = lambda: None
+    written: Written, output: Path, budget: int | None, payload: Payload | None, check: Callable[[], None] = lambda: None
 ) -> Inspection:
     """Read back what is about to be written, hold it against the budget, check and rehearse it, and put it in place."""
     artifact = read_artifact(output, written)
@@ -223,5 +225,6 @@ def _finish(
             f"{output} would have {written.size:,} bytes, {written.size - budget:,} over the budget of {budget:,}", inspection
         )
     check()
-    place_artifact(output, written, lambda main: rehearse(artifact, main, payload) if artifact.code else None)
+    data = payload.data if payload is not None else None
+    place_artifact(output, written, lambda main: rehearse(artifact, main, data) if artifact.code else None)
     return inspection

@@ -15,7 +15,7 @@ from generator import carriers
 from generator.carriers import AUTO, Parts, Written
 from generator.carriers.header import header_text
 from generator.errors import InputError
-from generator.payload import read_manifest
+from generator.payload import Payload
 from generator.source.bundle import add_bundle, read_whole
 from generator.source.collecting import Bundle
 from generator.source.compress import AUTOMATIC, CODERS, compress_code, compress_lzma
@@ -89,7 +89,7 @@ class Emitted:
     notes: list[str]
 
 
-def emit(script: Script, payload: bytes | None, options: Options | None = None, stem: str = "train_gpt") -> Emitted:
+def emit(script: Script, payload: Payload | None, options: Options | None = None, stem: str = "train_gpt") -> Emitted:
     """Make the artifact.
 
     Args:
@@ -120,7 +120,7 @@ def emit(script: Script, payload: bytes | None, options: Options | None = None, 
     return min(results, key=lambda emitted: emitted.written.size)
 
 
-def _carriers_for(options: Options, payload: bytes | None, own_text: int) -> Iterator[str]:
+def _carriers_for(options: Options, payload: Payload | None, own_text: int) -> Iterator[str]:
     names: Collection[str] = options.allow if options.carrier == AUTO else [options.carrier]
     fitting = [name for name in names if payload is not None or not carriers.REGISTRY[name].needs_payload]
     if not fitting:
@@ -131,21 +131,22 @@ def _carriers_for(options: Options, payload: bytes | None, own_text: int) -> Ite
     yield from fitting
 
 
-def _emit(script: Script, payload: bytes | None, options: Options, name: str, stem: str, notes: list[str]) -> Emitted:
+def _emit(script: Script, payload: Payload | None, options: Options, name: str, stem: str, notes: list[str]) -> Emitted:
     carrier = carriers.REGISTRY[name]
-    header_size = len(header_text(payload, 0)) if options.header else 0
-    source = carrier.source(payload, header_size) if payload is not None else None
+    data = payload.data if payload is not None else None
+    header_size = len(header_text(data, 0)) if options.header else 0
+    source = carrier.source(data, header_size) if data is not None else None
     rendered = render_code(script, payload, options, source)
     coder, code = min(
         ((coder, compress_code(rendered.text.encode(), coder)) for coder in _coders(options)), key=lambda pair: len(pair[1])
     )
     parts = Parts(
         code,
-        payload,
+        data,
         rendered.names[0] if payload is not None else "",
         rendered.names[1],
         rendered.names[2],
-        header_text(payload, len(code)) if options.header else "",
+        header_text(data, len(code)) if options.header else "",
         coder,
         wants_source(script.tree),
     )
@@ -171,7 +172,7 @@ class Rendered:
 
 def render_code(
     script: Script,
-    payload: bytes | None,
+    payload: Payload | None,
     options: Options | None = None,
     source: tuple[str, tuple[int, ...]] | None = None,
 ) -> Rendered:
@@ -182,16 +183,15 @@ def render_code(
     if payload is None:
         best = _minified(pickle.dumps(tree), options.shrinking, program)
         return Rendered(best.text, free_names(best.tree()), best.name, best.notes)
-    reader, arguments = source or ("read_span", (0, len(payload)))
+    reader, arguments = source or ("read_span", (0, len(payload.data)))
     taken = identifiers(tree)
     # Names stand for what is known later: the payload's name until it is known which are free; its sizes, so that code for
     # payloads that differ in size alone, as a search makes, is minified once.
     name = unused_name("golfpack_payload", taken)
     numbers = {unused_name(f"golfpack_number_{index}", taken): number for index, number in enumerate(arguments)}
-    manifest = read_manifest(payload)
     loader = render_loader(
-        {stream.codec for stream in manifest.streams},
-        {tensor.dequantizer for tensor in manifest.tensors},
+        payload.decoders,
+        payload.dequantizers,
         name,
         (reader, [*numbers]),
         makes_process_group(script.tree) if options.broadcast is None else options.broadcast,

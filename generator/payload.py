@@ -10,6 +10,7 @@ import lzma
 import struct
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -38,6 +39,7 @@ __all__ = [
     "HEADER_BYTES",
     "UNDECODABLE",
     "Manifest",
+    "Payload",
     "StoredTensor",
     "Stream",
     "check_decodes_to",
@@ -64,7 +66,36 @@ UNDECODABLE: tuple[type[Exception], ...] = (
 )
 
 
-def write_payload(streams: Sequence[tuple[Stream, bytes]], tensors: Sequence[StoredTensor]) -> bytes:
+@dataclass(frozen=True)
+class Payload:
+    """A payload, and what its loader needs.
+
+    Attributes:
+        data: the bytes.
+        decoders: ids in `runtime_stub.registry.DECODERS` that its streams ask for.
+        dequantizers: ids in `runtime_stub.registry.DEQUANTIZERS` that its tensors ask for.
+    """
+
+    data: bytes
+    decoders: frozenset[str]
+    dequantizers: frozenset[str]
+
+    @classmethod
+    def read(cls, data: bytes) -> Payload:
+        """A payload of bytes that come from elsewhere.
+
+        Raises:
+            InputError: they are none, see `read_manifest`.
+        """
+        manifest = read_manifest(data)
+        return cls._of(data, manifest.streams, manifest.tensors)
+
+    @classmethod
+    def _of(cls, data: bytes, streams: Sequence[Stream], tensors: Sequence[StoredTensor]) -> Payload:
+        return cls(data, frozenset(s.codec for s in streams), frozenset(t.dequantizer for t in tensors))
+
+
+def write_payload(streams: Sequence[tuple[Stream, bytes]], tensors: Sequence[StoredTensor]) -> Payload:
     """Assemble a payload from coded streams and the tensors that draw on them.
 
     Raises:
@@ -78,7 +109,7 @@ def write_payload(streams: Sequence[tuple[Stream, bytes]], tensors: Sequence[Sto
     except ValueError as error:
         raise InputError(f"the manifest is one that no reader would take: {error}") from error
     check_decoded(Manifest([stream for stream, _ in streams], list(tensors), len(coded)), len(body) + CHECKSUM_BYTES)
-    return body + struct.pack("<I", zlib.crc32(body))
+    return Payload._of(body + struct.pack("<I", zlib.crc32(body)), [stream for stream, _ in streams], tensors)
 
 
 def read_manifest(payload: bytes) -> Manifest:

@@ -212,7 +212,7 @@ def test_names(name: str) -> None:
 
 def test_a_payload_with_the_name_that_safetensors_keeps_is_not_unpacked_to_a_broken_file(tmp_path: Path) -> None:
     checkpoint = Checkpoint({"__metadata__": torch.ones(2)}, {"__metadata__": ["__metadata__"]})
-    (tmp_path / "odd.gpk").write_bytes(encode_checkpoint(checkpoint, load_recipe()))
+    (tmp_path / "odd.gpk").write_bytes(encode_checkpoint(checkpoint, load_recipe()).data)
     assert list(generator.unpack(tmp_path / "odd.gpk").state_dict) == ["__metadata__"]
     with pytest.raises(InputError, match="safetensors keeps the name '__metadata__' for itself"):
         generator.unpack(tmp_path / "odd.gpk", tmp_path / "out")

@@ -153,7 +153,7 @@ def test_encoding_is_deterministic() -> None:
 
 def payload_of(encoded_data: bytes, options: list[Any], shape: tuple[int, ...] = (30, 40)) -> bytes:
     stream = Stream("rans", len(encoded_data), [("|i1", shape)], options)
-    return write_payload([(stream, encoded_data)], [StoredTensor(["w"], "keep", "int8", "int8", [0])])
+    return write_payload([(stream, encoded_data)], [StoredTensor(["w"], "keep", "int8", "int8", [0])]).data
 
 
 @given(position=st.integers(0, 10**6), value=st.integers(1, 255))

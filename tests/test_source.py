@@ -17,6 +17,7 @@ import torch
 import runtime_stub
 from generator.emit import Options, render_code
 from generator.errors import InputError
+from generator.payload import Payload
 from generator.source.compress import CODE_LIMIT, compress_code, decompress_code
 from generator.source.loader import render_loader
 from generator.source.script import identifiers, parse, read_script, restore_import
@@ -188,9 +189,9 @@ def test_inlined_import_keeps_its_place_and_name(tmp_path: Path) -> None:
         "def f():\n    from runtime_stub import load_state_dict as weights\n    return weights()\n"
     )
     script = read_script(write(tmp_path, text))
-    payload = encode_state_dict({"w": torch.ones(3)})
+    payload = Payload.read(encode_state_dict({"w": torch.ones(3)}))
     rendered = render_code(script, payload, Options(shrinking=Shrinking(keep_names=frozenset({"f"}))))
-    scope = {rendered.names[0]: payload, "__name__": "__main__"}
+    scope = {rendered.names[0]: payload.data, "__name__": "__main__"}
     exec(compile(rendered.text, "packed", "exec"), scope)
     assert scope["f"]()["w"].tolist() == [1, 1, 1]
     assert len(set(rendered.names)) == 3
@@ -206,7 +207,7 @@ def test_the_packers_names_avoid_the_scripts(tmp_path: Path) -> None:
         write(tmp_path, "from runtime_stub import load_state_dict\n" + "".join(f"{name} = 1\n" for name in used))
     )
     options = Options(shrinking=Shrinking(skip=frozenset({"globals"})))
-    assert not set(render_code(script, encode_state_dict({"w": torch.ones(3)}), options).names) & set(used)
+    assert not set(render_code(script, Payload.read(encode_state_dict({"w": torch.ones(3)})), options).names) & set(used)
 
 
 def test_script_and_weights_must_fit_together(golfpack, tmp_path: Path, checkpoint: Path, script: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from generator.errors import CheckError, InputError
+from generator.payload import Payload
 from generator.quantizers import Quantized
 from generator.recipes.marks import Knob, find_knob, with_value
 from generator.recipes.recipe import make_recipe
@@ -111,7 +112,7 @@ def search_recipe(
     *,
     statistics: Statistics | None = None,
     budget: int,
-    size: Callable[[bytes], int],
+    size: Callable[[Payload], int],
     evaluate: Evaluate | None = None,
     report: Callable[[str, str, Point], None] | None = None,
     start: float | None = None,

@@ -18,6 +18,7 @@ import torch
 
 from generator.defaults import TRIALS
 from generator.errors import CheckError, InputError
+from generator.payload import Payload
 from generator.recipes.marks import Choices, Range, find_knob, find_searched, with_value, with_values
 from generator.recipes.recipe import make_recipe
 from generator.search.fitting import Evaluate, Fit, Point, Trial, check_budget, metric_of, search_recipe, state_dict_of
@@ -54,7 +55,7 @@ def search_study(
     *,
     statistics: Statistics | None = None,
     budget: int,
-    size: Callable[[bytes], int],
+    size: Callable[[Payload], int],
     evaluate: Evaluate,
     report: Callable[[str, str, Trial], None] | None = None,
 ) -> Fit:

@@ -15,7 +15,7 @@ from generator.codecs import CHECKS, Auto, Codec
 from generator.codecs.base import specs_of
 from generator.errors import InputError
 from generator.manifest import check_writable
-from generator.payload import StoredTensor, Stream, check_decodes_to, write_payload
+from generator.payload import Payload, StoredTensor, Stream, check_decodes_to, write_payload
 from generator.quantizers import Quantized
 from generator.recipes.forms import as_recipe
 from generator.recipes.recipe import Recipe
@@ -59,14 +59,14 @@ def encode_state_dict(
         InputError: a tensor or the recipe is unusable.
     """
     statistics = as_statistics(stats)
-    return encode_checkpoint(from_state_dict(state_dict), as_recipe(recipe, statistics), statistics)
+    return encode_checkpoint(from_state_dict(state_dict), as_recipe(recipe, statistics), statistics).data
 
 
-def encode_checkpoint(checkpoint: Checkpoint, recipe: Recipe, statistics: Statistics | None = None) -> bytes:
+def encode_checkpoint(checkpoint: Checkpoint, recipe: Recipe, statistics: Statistics | None = None) -> Payload:
     """Quantize and code a checkpoint; the result has been decoded and compared before it is returned."""
     quantized, codecs = quantize_checkpoint(checkpoint, recipe, statistics)
     payload = code(quantized, codecs, checkpoint.names, Cache())
-    check_decodes_to(payload, {name: q.tensor() for name, q in quantized.items()})
+    check_decodes_to(payload.data, {name: q.tensor() for name, q in quantized.items()})
     return payload
 
 
@@ -79,7 +79,7 @@ def _loader_bytes(codecs: frozenset[str], dequantizers: frozenset[str]) -> int:
 
 def code(
     quantized: Mapping[str, Quantized], codecs: Mapping[str, Codec], names: Mapping[str, list[str]], cache: Cache
-) -> bytes:
+) -> Payload:
     """The payload with each array coded by its tensor's codec, or by what `auto` finds smallest."""
     check_writable({name: result.arrays for name, result in quantized.items()}, names)
     arrays = [(name, array) for name, result in quantized.items() for array in result.arrays]
@@ -98,7 +98,7 @@ def code(
         plans[auto] = auto.plans(
             [array for (_, array), codec in zip(arrays, fixed, strict=True) if codec == auto], loader_bytes, AUTO_TRIALS
         )
-    smallest: tuple[int, bytes] | None = None
+    smallest: tuple[int, Payload] | None = None
     refusal: InputError | None = None
     for rank in range(min(AUTO_TRIALS, max(map(len, plans.values())))):
         remaining = {auto: iter(ranked[min(rank, len(ranked) - 1)].codecs) for auto, ranked in plans.items()}
@@ -108,7 +108,7 @@ def code(
         except InputError as error:
             refusal = error
             continue
-        total = len(payload) + loader_bytes(frozenset(codec.id for codec in chosen))
+        total = len(payload.data) + loader_bytes(frozenset(codec.id for codec in chosen))
         if smallest is None or total < smallest[0]:
             smallest = total, payload
     if smallest is None:
@@ -116,7 +116,9 @@ def code(
     return smallest[1]
 
 
-def _write(quantized: Mapping[str, Quantized], codecs: Sequence[Codec], names: Mapping[str, list[str]], cache: Cache) -> bytes:
+def _write(
+    quantized: Mapping[str, Quantized], codecs: Sequence[Codec], names: Mapping[str, list[str]], cache: Cache
+) -> Payload:
     """Arrays that share a codec share a stream (of one dtype, for most codecs): statistics carry over from tensor to tensor."""
     streams: dict[tuple[Codec, str], _OpenStream] = {}
     numbers: dict[tuple[Codec, str], int] = {}
