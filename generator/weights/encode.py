@@ -13,13 +13,13 @@ from torch import Tensor
 
 from generator.codecs import CHECKS, Auto, Codec
 from generator.codecs.base import specs_of
+from generator.compressors import compress_lzma
 from generator.errors import InputError
 from generator.manifest import check_writable
 from generator.payload import Payload, StoredTensor, Stream, check_decodes_to, write_payload
 from generator.quantizers import Quantized
 from generator.recipes.forms import as_recipe
 from generator.recipes.recipe import Recipe
-from generator.source.compress import compress_lzma
 from generator.source.loader import render_loader
 from generator.source.shrink import minify
 from generator.statistics import Statistics
