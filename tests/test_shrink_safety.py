@@ -440,3 +440,15 @@ def test_programs_that_take_every_short_name(tmp_path: Path) -> None:
     script.write_text("".join(f"{name} = 1\n" for name in names) + f"print(sum([{', '.join(names)}]), globals()['ZZ'])")
     generator.wrap(script, tmp_path / "out.py")
     assert result_of((tmp_path / "out.py").read_text(), tmp_path, True).startswith(f"{len(names)} 1")
+
+
+def test_f_strings_that_the_minifier_cannot_express(tmp_path: Path) -> None:
+    """Both kinds of quotes inside, before Python 3.12: names are shortened all the same."""
+    tree = ast.parse("""def wrapped(text):
+    long_name = text
+    return (f"say('{long_name or b''}" f"{long_name}')")
+print(wrapped(1))
+""")
+    text = minify(tree)
+    assert "long_name" not in text
+    assert result_of(text, tmp_path) == "say('11')\n"

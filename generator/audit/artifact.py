@@ -18,6 +18,7 @@ from generator.compressors import REGISTRY as COMPRESSORS
 from generator.errors import InputError
 from generator.inputs import read_input
 from generator.payload import Manifest, read_manifest
+from generator.source.printing import print_short
 from generator.source.script import free_names, parse, restore_import
 from generator.source.tokens import check_tokens
 from runtime_stub.payload import MAGIC
@@ -123,7 +124,7 @@ def _open(path: Path, size: int, carrier: str, found: ReadBack) -> Artifact:
         found.payload_size,
         tuple(path.resolve().parent / name for name in found.beside),
         text,
-        python_minifier.unparse(tree) if loader else text,
+        print_short(tree) if loader else text,
         readable(tree),
         readable(ast.Module([loader], [])) if loader else "",
         read_manifest(cargo.payload) if cargo.payload is not None else None,

@@ -11,11 +11,10 @@ import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from python_minifier import unparse
-
 from generator.compressors import compress_lzma
 from generator.source.loader import render_loader
 from generator.source.positional import binding_counts
+from generator.source.printing import print_short
 from generator.source.readings import Readings
 from generator.source.script import free_names, identifiers, parse, replace_imports, substitute, unused_name
 from generator.source.shrink import Shrinking, shrink
@@ -140,5 +139,5 @@ def fill_in(minified: Minified, numbers: Sequence[int] = ()) -> Program:
     if minified.placeholders is not None:
         values: dict[str, ast.expr] = {minified.placeholders.payload: ast.Name(names[0], ast.Load())}
         values |= {name: ast.Constant(number) for name, number in zip(minified.placeholders.numbers, numbers, strict=True)}
-        text = unparse(substitute(tree, values), prefer_single_line=True)
+        text = print_short(substitute(tree, values))
     return Program(text, names, minified.variant, minified.notes)

@@ -118,11 +118,13 @@ def _less_renamed(
         except SyntaxError:
             continue
         return Variant("fewer names", text)
-    text = ast.unparse(tree)
     try:
+        text = ast.unparse(tree)
         compile(text, "script", "exec", dont_inherit=True)
     except SyntaxError as error:
         raise InputError(f"the script does not compile: {error.msg}") from error
+    except ValueError as error:
+        raise InputError(f"the script has an f-string that can't be printed: {error}") from error
     return Variant("not minified", text)
 
 

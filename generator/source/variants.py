@@ -6,7 +6,7 @@ import ast
 import warnings
 from dataclasses import dataclass
 
-from python_minifier import UnstableMinification, unparse
+from python_minifier import UnstableMinification
 from python_minifier.ast_annotation import add_parent
 from python_minifier.rename import (
     add_namespace,
@@ -23,6 +23,7 @@ from generator.source.keeping import Kept
 from generator.source.naming import Naming, Renamer
 from generator.source.options import Shrinking
 from generator.source.positional import restore_parameters
+from generator.source.printing import print_short
 from generator.source.readings import Readings, kept_scopes
 from generator.source.selfreading import want_source
 
@@ -91,7 +92,7 @@ def print_named(
     """Rename in place, and give the text.
 
     Raises:
-        SyntaxError: the text would not compile.
+        SyntaxError: the text would not compile, or there is none.
     """
     if permission.local_names or permission.global_names or options.does("fold"):
         _rename(module, options, readings, permission, way, kept)
@@ -99,9 +100,11 @@ def print_named(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # invalid escapes in the user's strings are the user's affair
         try:
-            text: str = unparse(module, prefer_single_line=True)
+            text = print_short(module)
         except UnstableMinification as error:
             raise SyntaxError(getattr(error.exception, "msg", str(error.exception))) from error  # type: ignore[attr-defined]
+        except ValueError as error:
+            raise SyntaxError(str(error)) from error
         compile(text, "the minified program", "exec", dont_inherit=True)
     return text
 
