@@ -109,6 +109,7 @@ def render(tree: ast.Module, kind: LoaderKind | None, alone: bool) -> Rendered:
 
 
 def _shrink_alone(loader: ast.FunctionDef, payload_name: str) -> ast.FunctionDef:
+    """The loader with short names."""
     text = minify_quickly(ast.Module([loader], []), Shrinking(keep_names=frozenset({loader.name, payload_name})))
     definition = ast.parse(text).body[0]
     assert isinstance(definition, ast.FunctionDef)
