@@ -238,14 +238,14 @@ def test_payload_names_are_not_made_by_the_script(tmp_path: Path) -> None:
 def test_a_build_rehearses_its_bytes(packed: Path) -> None:
     """What would load something else is not put in place, though it can be taken apart."""
     artifact = read_artifact(packed)
-    rehearse(artifact, packed, artifact.parts.payload)
+    rehearse(artifact, packed, artifact.cargo.payload)
     with pytest.raises(CheckError, match="would load another payload"):
         rehearse(artifact, packed, b"what was meant")
     before = sys.path[:]
     other = packed.with_name("other.py")
     data = packed.read_bytes()
     if artifact.carrier == "zip":
-        start = len(artifact.parts.header) + 3 if artifact.parts.header else 0
+        start = len(artifact.cargo.header) + 3 if artifact.cargo.header else 0
         other.write_bytes(data[:start] + data[start + 1 : start + 2] + data[start + 1 :])
     elif artifact.beside:
         artifact.beside[0].write_bytes(b"another payload")
@@ -253,7 +253,7 @@ def test_a_build_rehearses_its_bytes(packed: Path) -> None:
     else:
         other.write_bytes(data[:-30] + b"!!!" + data[-27:])
     with pytest.raises(CheckError, match="would load another payload|would not load"):
-        rehearse(artifact, other, artifact.parts.payload)
+        rehearse(artifact, other, artifact.cargo.payload)
     assert sys.path == before
 
 

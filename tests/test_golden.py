@@ -187,7 +187,7 @@ def test_artifacts_of_the_past(name: str, tmp_path: Path) -> None:
     assert generator.unpack(path).state_dict["w"].tolist() == WEIGHTS
     read = CARRIERS[name].read(path.read_bytes(), lambda file: (tmp_path / file).read_bytes())
     assert read is not None
-    written = CARRIERS[name].write(read.parts, "train_gpt")
+    written = CARRIERS[name].write(read.cargo, "train_gpt")
     assert {"train_gpt.py": written.main, **written.beside} == {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     double = tmp_path / "double"
     double.mkdir()

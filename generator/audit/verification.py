@@ -108,7 +108,7 @@ def verify(
     artifact = read_artifact(path)
     if artifact.foreign is not None:
         raise InputError(f"{path} was made by another tool, so nothing says whether it is intact; inspect and unpack read it")
-    state_dict = decode_payload(artifact.parts.payload) if artifact.parts.payload is not None else {}
+    state_dict = decode_payload(artifact.cargo.payload) if artifact.cargo.payload is not None else {}
     result = Verification(str(path), artifact.size)
     _check(result, "intact", lambda: f"checksums match; {len(state_dict)} tensors decode")
     if budget is not None:
@@ -189,7 +189,7 @@ def _run_loader(artifact: Artifact, state_dict: dict[str, Tensor], timeout: floa
             _LOADER_PROGRAM,
             carried.resolve(),
             loader,
-            artifact.parts.payload_name,
+            artifact.cargo.payload_name,
             function,
         ]
         completed = _execute(command, folder, timeout)

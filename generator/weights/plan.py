@@ -12,8 +12,8 @@ from functools import lru_cache
 
 from generator.codecs.auto import Auto
 from generator.codecs.chain import Chain
+from generator.compressors import compress_lzma
 from generator.fields import Field, specs_of
-from generator.source.compress import compress_lzma
 from generator.source.loader import render_loader
 from generator.source.shrink import minify
 
