@@ -15,14 +15,14 @@ Made = TypeVar("Made")
 DEPTH = 16  # levels of tables and lists in a recipe
 
 
-def check_table(table: Any, source: str) -> None:
+def check_table(table: Any, title: str) -> None:
     """That a recipe is a table whose keys are strings, and not nested endlessly.
 
     Raises:
         InputError: it isn't.
     """
     if not isinstance(table, Mapping):
-        raise InputError(f"{source} must be a table, not {shown(table)}")
+        raise InputError(f"{title} must be a table, not {shown(table)}")
     level: list[Any] = [table]
     for _ in range(DEPTH):
         inner: list[Any] = []
@@ -30,14 +30,14 @@ def check_table(table: Any, source: str) -> None:
             if isinstance(node, Mapping):
                 wrong = next((key for key in node if not isinstance(key, str)), None)
                 if wrong is not None:
-                    raise InputError(f"{source} has a key {shown(wrong)} that is not a string")
+                    raise InputError(f"{title} has a key {shown(wrong)} that is not a string")
                 inner += node.values()
             elif isinstance(node, list | tuple):
                 inner += node
         level = [node for node in inner if isinstance(node, Mapping | list | tuple)]
         if not level:
             return
-    raise InputError(f"{source} is nested more than {DEPTH} levels deep")
+    raise InputError(f"{title} is nested more than {DEPTH} levels deep")
 
 
 def construct(kind: str, registry: Mapping[str, Callable[..., Made]], spec: str | Mapping[str, Any]) -> Made:

@@ -408,7 +408,7 @@ def test_recipes_mix_precisions_and_name_what_lacks_statistics() -> None:
     loaded = generator.decode_payload(generator.encode_state_dict(state, {"rule": rules}))
     levels = {name: len(tensor[0].unique()) for name, tensor in loaded.items()}
     assert levels["mlp.weight"] < levels["embedding"]
-    with pytest.raises(InputError, match="'mlp.weight' has no statistics, which waterfill needs: give --stats"):
+    with pytest.raises(InputError, match="'mlp.weight' has no statistics, which waterfill needs: give --statistics"):
         generator.encode_state_dict(state, {"rule": [{"pattern": "*", "quantizer": "waterfill"}]})
     known = whole(state["mlp.weight"], statistics_of())
     with pytest.raises(InputError, match="doesn't match the checkpoint: not in the checkpoint: w"):

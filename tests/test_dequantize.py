@@ -93,7 +93,7 @@ def test_packed_grids_and_groups_run_on_other_pythons(tmp_path: Path, script: Pa
         {"pattern": "*", "quantizer": {"id": "ternary", "group": 8}},
     ]
     artifact = tmp_path / "out.py"
-    generator.build(script, state, artifact, recipe={"rule": rules}, stats=whole(state["w"], statistics_of()))
+    generator.build(script, state, artifact, recipe={"rule": rules}, statistics=whole(state["w"], statistics_of()))
     (tmp_path / "torch.py").write_text(TORCH_DOUBLE)
     output = run_python(
         numpy_python(version, PYTHONS[version], numpy), artifact, cwd=Path("/"), environment={"PYTHONPATH": str(tmp_path)}

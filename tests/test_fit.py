@@ -87,9 +87,9 @@ def model(tmp_path: Path, script: Path) -> tuple[Path, Path, Statistics]:
 
 
 def test_fit_with_statistics_and_no_recipe(golfpack, tmp_path: Path, script: Path, model, monkeypatch) -> None:
-    checkpoint, stats, _ = model
+    checkpoint, file, _ = model
     (tmp_path / "metric.py").write_text("def error(state):\n    return float(state['w'].std())\n")
-    arguments = ["fit", script, "-w", checkpoint, "-s", stats, "-o", tmp_path / "out.py", "--budget", 9000]
+    arguments = ["fit", script, "-w", checkpoint, "-s", file, "-o", tmp_path / "out.py", "--budget", 9000]
     result = golfpack(*arguments, "--evaluate", f"{tmp_path / 'metric.py'}:error", "--points", tmp_path / "points.json")
     assert result.status == 0, result.err
     size = (tmp_path / "out.py").stat().st_size
@@ -109,12 +109,12 @@ def test_fit_with_statistics_and_no_recipe(golfpack, tmp_path: Path, script: Pat
     recipe = {
         "rule": [{"pattern": "w", "quantizer": {"id": "waterfill", "alpha": narrow}}, {"pattern": "*", "quantizer": "fp16"}]
     }
-    inspection, _ = generator.fit(script, checkpoint, tmp_path / "again.py", recipes=[recipe], stats=stats, budget=9000)
+    inspection, _ = generator.fit(script, checkpoint, tmp_path / "again.py", recipes=[recipe], statistics=file, budget=9000)
     assert 0.97 * 9000 <= inspection.size <= 9000
 
 
 def test_recipes_are_compared_by_the_metric(tmp_path: Path, script: Path, model) -> None:
-    checkpoint, stats, statistics = model
+    checkpoint, file, statistics = model
     tensor = weights(64, 96)
 
     def loss(state: dict[str, torch.Tensor]) -> float:
@@ -126,7 +126,7 @@ def test_recipes_are_compared_by_the_metric(tmp_path: Path, script: Path, model)
     (tmp_path / "waterfill.toml").write_text(RECIPE.replace(KNOB, 'quantizer = { id = "waterfill", alpha = "fit" }'))
     recipes = [tmp_path / "sdclip.toml", tmp_path / "waterfill.toml"]
     inspection, fits = generator.fit(
-        script, checkpoint, tmp_path / "out.py", stats=stats, recipes=recipes, budget=9000, evaluate=loss
+        script, checkpoint, tmp_path / "out.py", statistics=file, recipes=recipes, budget=9000, evaluate=loss
     )
     assert [one.knob for one in fits] == ["k", "alpha"]
     assert fits[1].metric < fits[0].metric
@@ -160,9 +160,9 @@ def _counting(encode: Callable[..., Encoded], calls: list[str]) -> Callable[...,
 
 
 def test_a_budget_that_nothing_fits_writes_nothing(golfpack, tmp_path: Path, script: Path, model) -> None:
-    checkpoint, stats, _ = model
+    checkpoint, file, _ = model
     before = sorted(tmp_path.iterdir())
-    result = golfpack("fit", script, "-w", checkpoint, "-s", stats, "-o", tmp_path / "out.py", "--budget", 1500)
+    result = golfpack("fit", script, "-w", checkpoint, "-s", file, "-o", tmp_path / "out.py", "--budget", 1500)
     assert result.status == 1
     assert "fits the budget of 1,500 bytes; the smallest artifact found has" in result.err
     assert golfpack("fit", script, "-w", checkpoint, "-o", tmp_path / "out.py").status == 2
@@ -173,14 +173,14 @@ def test_a_budget_that_nothing_fits_writes_nothing(golfpack, tmp_path: Path, scr
     (tmp_path / "plain.toml").unlink()
     assert sorted(tmp_path.iterdir()) == before
     with pytest.raises(CheckError):
-        generator.fit(script, checkpoint, tmp_path / "out.py", stats=stats, budget=1500)
+        generator.fit(script, checkpoint, tmp_path / "out.py", statistics=file, budget=1500)
 
 
 def test_build_and_encode_take_statistics(golfpack, tmp_path: Path, script: Path, model) -> None:
-    checkpoint, stats, _ = model
-    built = golfpack("build", script, "-w", checkpoint, "-s", stats, "-o", tmp_path / "out.py")
+    checkpoint, file, _ = model
+    built = golfpack("build", script, "-w", checkpoint, "-s", file, "-o", tmp_path / "out.py")
     assert built.status == 0, built.err
-    assert golfpack("encode", checkpoint, "-s", stats, "-o", tmp_path / "m.gpk").status == 0
+    assert golfpack("encode", checkpoint, "-s", file, "-o", tmp_path / "m.gpk").status == 0
     assert set(generator.decode_payload((tmp_path / "m.gpk").read_bytes())) == {"w", "gain"}
     missing = golfpack("build", script, "-w", checkpoint, "-s", tmp_path / "no.safetensors", "-o", tmp_path / "x.py")
     assert (missing.status, "no.safetensors does not exist" in missing.err) == (2, True)

@@ -63,7 +63,7 @@ class Quantizer(BaseModel, ABC):
         Args:
             name: for messages.
             tensor: contiguous, of any shape, on any device.
-            statistics: calibration moments of this tensor, if there are any.
+            statistics: of this tensor, if there are any.
             mask: boolean, of the tensor's shape; False asks for a zero (pruning).
 
         Raises:

@@ -47,7 +47,7 @@ def round_columns(
     factor: Tensor,
     limit: int | None = None,
     binary: bool = False,
-    keep: Tensor | None = None,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """One-sided feedback (GPTQ).
 
@@ -57,7 +57,7 @@ def round_columns(
         factor: U, (in, in) upper triangular.
         limit: greatest symbol; None for no clipping.
         binary: symbols are ±1.
-        keep: boolean (out, in); False forces a zero.
+        mask: boolean (out, in); False forces a zero.
 
     Returns:
         symbols (out, in), float32 integers.
@@ -72,8 +72,8 @@ def round_columns(
         for column in range(start, stop):
             values, step = rest[column], grid[column]
             symbol = round_to(values / step, limit, binary)
-            if keep is not None:
-                symbol = torch.where(keep[:, column], symbol, 0)
+            if mask is not None:
+                symbol = torch.where(mask[:, column], symbol, 0)
             symbols[column] = symbol
             local = column - start
             errors[local] = (values - symbol * step) / inner[local, local]
@@ -82,7 +82,7 @@ def round_columns(
     return symbols.T.contiguous()
 
 
-def round_both(weights: Tensor, steps: Tensor, row_factor: Tensor, column_factor: Tensor, keep: Tensor | None = None) -> Tensor:
+def round_both(weights: Tensor, steps: Tensor, row_factor: Tensor, column_factor: Tensor, mask: Tensor | None = None) -> Tensor:
     """Two-sided feedback.
 
     An entry waits for all entries above and to the left of it. So the matrix is cut into square tiles, the tiles of one
@@ -93,7 +93,7 @@ def round_both(weights: Tensor, steps: Tensor, row_factor: Tensor, column_factor
         steps: as for `round_columns`.
         row_factor: V, (out, out) upper triangular.
         column_factor: U, (in, in) upper triangular.
-        keep: boolean (out, in); False forces a zero.
+        mask: boolean (out, in); False forces a zero.
 
     Returns:
         symbols (out, in), float32 integers.
@@ -103,7 +103,7 @@ def round_both(weights: Tensor, steps: Tensor, row_factor: Tensor, column_factor
     padding = (0, columns * TILE - inputs, 0, rows * TILE - outputs)
     values = functional.pad(weights, padding)
     grid = functional.pad(steps.expand_as(weights), padding, value=1.0)
-    kept = functional.pad(torch.ones_like(weights, dtype=torch.bool) if keep is None else keep, padding)
+    kept = functional.pad(torch.ones_like(weights, dtype=torch.bool) if mask is None else mask, padding)
     v, u = _padded_factor(row_factor, rows * TILE), _padded_factor(column_factor, columns * TILE)
     v_tiles = torch.stack([v[i : i + TILE, i : i + TILE] for i in range(0, len(v), TILE)])
     u_tiles = torch.stack([u[j : j + TILE, j : j + TILE] for j in range(0, len(u), TILE)])

@@ -93,12 +93,12 @@ class _OneBit(Quantizer):
     def _with_feedback(
         self, name: str, tensor: Tensor, statistics: TensorStatistics, stack: Tensor, scales: Tensor, masks: Tensor
     ) -> Tensor:
-        moments = matched(name, tensor, statistics, "token")
+        matrices = matched(name, tensor, statistics, "token")
         steps = spread(scales, stack.shape[2])
         steps = torch.where(steps > 0, steps, 1).expand(stack.shape[0] * stack.shape[1], stack.shape[2])
         symbols = []
-        for matrix, step, mask, moment in zip(stack, steps.reshape(stack.shape), masks, moments, strict=True):
-            order, factor = ordered_inverse_factor(moment.inputs, self.damping)
+        for matrix, step, mask, known in zip(stack, steps.reshape(stack.shape), masks, matrices, strict=True):
+            order, factor = ordered_inverse_factor(known.inputs, self.damping)
             rounded = round_columns(matrix[:, order], step[:, order], factor, 1, self.binary, mask[:, order])
             symbols.append(rounded[:, torch.argsort(order)])
         return torch.stack(symbols)

@@ -78,7 +78,7 @@ class Recipe:
     """Rules in order, and where they came from (for messages)."""
 
     rules: tuple[Rule, ...]
-    source: str
+    title: str
     strict: bool = True  # a glob that matches nothing is an error
 
     def choose(self, tensors: Mapping[str, Tensor], names: Mapping[str, list[str]]) -> dict[str, Choice]:
@@ -97,7 +97,7 @@ class Recipe:
         for first, tensor in tensors.items():
             rule = next((r for r in self.rules if any(r.applies(name, tensor) for name in names[first])), None)
             if rule is None:
-                raise InputError(f"tensor {first!r} matches no rule of {self.source}; end it with a rule for '*'")
+                raise InputError(f"tensor {first!r} matches no rule of {self.title}; end it with a rule for '*'")
             real = tensor.is_floating_point() or tensor.is_complex()
             choices[first] = Choice(rule.quantizer if real else Keep(), rule.codec)
         return choices
@@ -106,7 +106,7 @@ class Recipe:
         for number, rule in enumerate(self.rules, 1):
             for pattern in rule.patterns:
                 if not any(fnmatchcase(name, pattern) for name in all_names):
-                    raise InputError(f"{self.source}: rule {number}: pattern {pattern!r} matches no tensor")
+                    raise InputError(f"{self.title}: rule {number}: pattern {pattern!r} matches no tensor")
 
 
 class _RuleTable(BaseModel):
@@ -132,7 +132,7 @@ def load_recipe(path: str | Path | None = None) -> Recipe:
     """
     path = Path(path) if path is not None else None
     table = read_recipe_table(path or DEFAULT_RECIPE)
-    return make_recipe(table, source=f"recipe {path}" if path else "the default recipe", strict=path is not None)
+    return make_recipe(table, title=f"recipe {path}" if path else "the default recipe", strict=path is not None)
 
 
 def read_recipe_table(file: str | Path) -> dict[str, Any]:
@@ -150,17 +150,17 @@ def read_recipe_table(file: str | Path) -> dict[str, Any]:
         raise InputError(f"recipe {file} cannot be read: {first_line(error)}") from error
 
 
-def make_recipe(table: Mapping[str, Any], source: str = "the recipe", strict: bool = True) -> Recipe:
+def make_recipe(table: Mapping[str, Any], title: str = "the recipe", strict: bool = True) -> Recipe:
     """A recipe from its table, as TOML would give it.
 
     Raises:
         InputError: an unknown key, quantizer, codec or option, or a value that an option can't have.
     """
-    check_table(table, source)
+    check_table(table, title)
     try:
         checked = _RecipeTable.model_validate(dict(table))
     except ValidationError as error:
-        raise InputError(f"{source}: {explain(error, _RecipeTable, _RuleTable)}") from error
+        raise InputError(f"{title}: {explain(error, _RecipeTable, _RuleTable)}") from error
     rules = []
     for number, rule in enumerate(checked.rule, 1):
         codec = checked.codec if rule.codec is None else rule.codec
@@ -175,8 +175,8 @@ def make_recipe(table: Mapping[str, Any], source: str = "the recipe", strict: bo
                 )
             )
         except InputError as error:
-            raise InputError(f"{source}: rule {number}: {error}") from error
-    return Recipe(tuple(rules), source, strict)
+            raise InputError(f"{title}: rule {number}: {error}") from error
+    return Recipe(tuple(rules), title, strict)
 
 
 def _with_modules(codec: Codec) -> Codec:
