@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from generator.errors import InputError
+from generator.quantizers.knob import Knob
 from generator.statistics import TensorStatistics
 from runtime_stub.registry import DEQUANTIZERS
 from runtime_stub.split import Array
@@ -44,10 +45,16 @@ ROUNDING = 2.0**-20  # relative error of a tensor that is due to rounding in flo
 
 
 class Quantizer(BaseModel, ABC):
-    """A quantizer is its configuration; subclasses add options as fields and implement `quantize`."""
+    """A quantizer is its configuration; subclasses add options as fields and implement `quantize`.
+
+    Attributes:
+        id: what recipes call it.
+        knobs: those of its options that set the rate; an option of the same name is the same knob in every quantizer.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     id: ClassVar[str]
+    knobs: ClassVar[tuple[Knob, ...]] = ()
 
     @property
     def needs_statistics(self) -> bool:

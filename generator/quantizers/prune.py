@@ -10,6 +10,7 @@ from torch import Tensor
 
 from generator.errors import InputError
 from generator.quantizers.base import Quantized, Quantizer, finite_float32
+from generator.quantizers.knob import Knob
 from generator.quantizers.matrices import join, matched, split
 from generator.specs import construct
 from generator.statistics import TensorStatistics
@@ -27,6 +28,7 @@ class Prune(Quantizer):
     """
 
     id: ClassVar[str] = "prune"
+    knobs: ClassVar[tuple[Knob, ...]] = (Knob("fraction", 0.0, 1.0, usual=0.3, logarithmic=False),)
     fraction: float = Field(ge=0, le=1)
     by: Literal["magnitude", "sensitivity"] = "magnitude"
     then: str | dict[str, Any] = "int6"

@@ -13,6 +13,7 @@ from torch import Tensor
 from generator.quantizers.base import Quantized, Quantizer, dtype_name, integers
 from generator.quantizers.feedback import MOST_DAMPING, ordered_inverse_factor, round_both, round_columns
 from generator.quantizers.guard import Guard, damped, power, shares
+from generator.quantizers.knob import Knob
 from generator.quantizers.matrices import Calibrated, calibrated, join
 from generator.statistics import TensorStatistics
 
@@ -44,6 +45,7 @@ class Waterfill(Quantizer):
     """
 
     id: ClassVar[str] = "waterfill"
+    knobs: ClassVar[tuple[Knob, ...]] = (Knob("alpha", 1e-9, 1e3, usual=5e-5),)
     alpha: float = Field(9e-5, ge=1e-20, le=1e20)
     output: Literal["full", "diagonal"] = "full"
     statistics: Literal["token", "sequence"] | None = None

@@ -12,31 +12,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from generator.errors import InputError
+from generator.quantizers import Knob, knobs
 from generator.specs import is_fit, is_searched
 from generator.visible import shown
 
-
-@dataclass(frozen=True)
-class Knob:
-    """An option that sets the rate: its range, on which scale it is searched, and whether more of it means fewer bytes."""
-
-    name: str
-    low: float
-    high: float
-    logarithmic: bool = True
-
-
 LARGEST_END = 2**53  # of a range: whole numbers up to here are exact in any arithmetic
-
-KNOBS = {
-    "alpha": Knob("alpha", 1e-9, 1e3),
-    "k": Knob("k", 0.1, 1e4),
-    "fraction": Knob("fraction", 0.0, 1.0, False),
-}
 
 
 @dataclass(frozen=True)
@@ -74,15 +58,16 @@ def find_knob(table: Mapping[str, Any], title: str) -> Knob:
     if len(marks) > 1:
         raise InputError(f"{title} marks {', '.join(marks)}; golfpack fit searches one of them, give the others a number")
     name, mark = next(iter(marks.items()))
-    if name not in KNOBS:
-        raise InputError(f"{title} marks {name!r}, which does not set the rate; known knobs: {', '.join(KNOBS)}")
-    knob = KNOBS[name]
+    known = knobs()
+    if name not in known:
+        raise InputError(f"{title} marks {name!r}, which does not set the rate; known knobs: {', '.join(sorted(known))}")
+    knob = known[name]
     if mark == "fit":
         return knob
     low, high = _ends(mark["fit"], name, title)
     if not knob.low <= low < high <= knob.high:
         raise InputError(f"{title}: the range of {name!r} must be [low, high] within [{knob.low:g}, {knob.high:g}]")
-    return Knob(name, float(low), float(high), knob.logarithmic)
+    return replace(knob, low=float(low), high=float(high))
 
 
 def find_searched(table: Mapping[str, Any], title: str) -> list[Range | Choices]:
