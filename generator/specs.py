@@ -1,4 +1,7 @@
-"""From what a recipe says of a quantizer or codec, an id or a table with one, to the object; every mistake by its key."""
+"""From what a recipe says of a quantizer or codec, its spec, to the object; every mistake by its key.
+
+A spec is an id, or a table of an id and options.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,15 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, PlainValidator, ValidationError
+from pydantic_core import PydanticCustomError
 
 from generator.errors import InputError
 from generator.visible import first_line, shown
 
 Made = TypeVar("Made")
 DEPTH = 16  # levels of tables and lists in a recipe
+NAMED = "named"  # type of the validation errors whose message says already what it is about
 
 
 def check_table(table: Any, title: str) -> None:
@@ -40,16 +45,19 @@ def check_table(table: Any, title: str) -> None:
     raise InputError(f"{title} is nested more than {DEPTH} levels deep")
 
 
-def construct(kind: str, registry: Mapping[str, Callable[..., Made]], spec: str | Mapping[str, Any]) -> Made:
-    """The quantizer or codec that an id, or a table of an id and options, calls for.
+def construct(kind: str, registry: Mapping[str, Callable[..., Made]], spec: Any) -> Made:
+    """The quantizer or codec that a spec calls for.
 
     Args:
         kind: "quantizer" or "codec", for messages.
         registry: id → constructor.
+        spec: an id, or a table of an id and options.
 
     Raises:
-        InputError: an unknown id or option, or a value that the option can't have.
+        InputError: neither of these, an unknown id or option, or a value that the option can't have.
     """
+    if not isinstance(spec, str | Mapping):
+        raise InputError(f"{kind} must be an id, or a table with one, not {shown(spec)}")
     options = {} if isinstance(spec, str) else dict(spec)
     name = spec if isinstance(spec, str) else options.pop("id", None)
     if name is None:
@@ -69,6 +77,22 @@ def construct(kind: str, registry: Mapping[str, Callable[..., Made]], spec: str 
         raise InputError(f"{kind} {name!r}: {explain(error)}") from error
     except InputError as error:  # of a quantizer within
         raise InputError(f"{kind} {name!r}: {error}") from error
+
+
+def made_by(make: Callable[[Any], Any]) -> PlainValidator:
+    """How pydantic makes a field's value of a spec.
+
+    Args:
+        make: gives the object for a spec, or raises an InputError, which becomes the field's error.
+    """
+
+    def validate(spec: Any) -> Any:
+        try:
+            return make(spec)
+        except InputError as error:
+            raise PydanticCustomError(NAMED, "{message}", {"message": str(error)}) from error
+
+    return PlainValidator(validate)
 
 
 def is_fit(item: Any) -> bool:
@@ -91,6 +115,8 @@ def explain(error: ValidationError, *tables: type[BaseModel]) -> str:
     else:
         where, key = "", place
         table = tables[0] if tables else None
+    if first["type"] == NAMED:
+        return f"{where}{first['msg']}"
     message = first_line(ValueError(first["msg"].removeprefix("Value error, ")))
     if not key and not where:
         return message  # of the options together

@@ -35,7 +35,7 @@ from generator.errors import InputError
 from generator.inputs import read_text
 from generator.quantizers import Quantizer
 from generator.quantizers.cast import Keep
-from generator.specs import check_table, construct, explain
+from generator.specs import check_table, construct, explain, made_by
 from generator.visible import first_line
 
 if sys.version_info >= (3, 11):
@@ -109,18 +109,50 @@ class Recipe:
                     raise InputError(f"{self.title}: rule {number}: pattern {pattern!r} matches no tensor")
 
 
+def quantizer_of(spec: Any) -> Quantizer:
+    """The quantizer that a recipe means by an id, or a table of an id and options.
+
+    Raises:
+        InputError: there is no such quantizer, or it has no such option.
+    """
+    return construct("quantizer", quantizers.REGISTRY, spec)
+
+
+def codec_of(spec: Any) -> Codec:
+    """The codec that a recipe means by an id, or a table of an id and options.
+
+    Raises:
+        InputError: there is no such codec, it has no such option, or a module that it needs to build is not installed, which is
+            better known now than after all the quantizing.
+    """
+    codec = construct("codec", codecs.REGISTRY, spec)
+    for module in codec.needed_to_build():
+        if importlib.util.find_spec(module) is None:
+            raise InputError(f"codec {codec.id!r} needs the module {module}; install golfpack[codecs]")
+    return codec
+
+
 class _RuleTable(BaseModel):
+    """A rule as TOML has it."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
     pattern: str | Annotated[list[str], Field(min_length=1)]
-    quantizer: str | dict[str, Any]
-    codec: str | dict[str, Any] | None = None
+    quantizer: Annotated[Quantizer, made_by(quantizer_of)]
+    codec: Annotated[Codec, made_by(codec_of)] | None = None
     min_ndim: int = Field(0, ge=0)
     min_elements: int = Field(0, ge=0)
 
+    def rule(self, default: Codec) -> Rule:
+        """The rule, with a codec for when it names none."""
+        patterns = (self.pattern,) if isinstance(self.pattern, str) else tuple(self.pattern)
+        return Rule(patterns, self.min_ndim, self.min_elements, self.quantizer, self.codec or default)
+
 
 class _RecipeTable(BaseModel):
+    """A recipe as TOML has it."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
-    codec: str | dict[str, Any] = "auto"
+    codec: Annotated[Codec, made_by(codec_of)] = Field("auto", validate_default=True)
     rule: list[_RuleTable] = Field(min_length=1)
 
 
@@ -161,27 +193,4 @@ def make_recipe(table: Mapping[str, Any], title: str = "the recipe", strict: boo
         checked = _RecipeTable.model_validate(dict(table))
     except ValidationError as error:
         raise InputError(f"{title}: {explain(error, _RecipeTable, _RuleTable)}") from error
-    rules = []
-    for number, rule in enumerate(checked.rule, 1):
-        codec = checked.codec if rule.codec is None else rule.codec
-        try:
-            rules.append(
-                Rule(
-                    (rule.pattern,) if isinstance(rule.pattern, str) else tuple(rule.pattern),
-                    rule.min_ndim,
-                    rule.min_elements,
-                    construct("quantizer", quantizers.REGISTRY, rule.quantizer),
-                    _with_modules(construct("codec", codecs.REGISTRY, codec)),
-                )
-            )
-        except InputError as error:
-            raise InputError(f"{title}: rule {number}: {error}") from error
-    return Recipe(tuple(rules), title, strict)
-
-
-def _with_modules(codec: Codec) -> Codec:
-    """The codec, if what it needs to build is installed: better now than after all the quantizing."""
-    for module in codec.needed_to_build():
-        if importlib.util.find_spec(module) is None:
-            raise InputError(f"codec {codec.id!r} needs the module {module}; install golfpack[codecs]")
-    return codec
+    return Recipe(tuple(rule.rule(checked.codec) for rule in checked.rule), title, strict)
