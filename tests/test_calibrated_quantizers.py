@@ -15,7 +15,8 @@ from generator.errors import InputError
 from generator.payload import same_bits
 from generator.quantizers import REGISTRY, Quantized
 from generator.quantizers.base import integers
-from generator.quantizers.feedback import TILE, ordered_inverse_factor, round_both, round_columns
+from generator.quantizers.feedback import ordered_inverse_factor, round_columns
+from generator.quantizers.two_sided import TILE, round_both
 from generator.statistics import MatrixStatistics, Statistics, TensorStatistics
 
 OUT, IN = 24, 40

@@ -11,10 +11,11 @@ from pydantic import Field
 from torch import Tensor
 
 from generator.quantizers.base import Quantized, Quantizer, dtype_name, integers
-from generator.quantizers.feedback import MOST_DAMPING, ordered_inverse_factor, round_both, round_columns
+from generator.quantizers.feedback import MOST_DAMPING, ordered_inverse_factor, round_columns
 from generator.quantizers.guard import Guard, damped, power, shares
 from generator.quantizers.knob import Knob
 from generator.quantizers.matrices import Calibrated, calibrated, join
+from generator.quantizers.two_sided import round_both
 from generator.statistics import TensorStatistics
 
 QUARTERS = 4  # exponents of the step grid per octave
