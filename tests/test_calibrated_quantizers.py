@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import generator
-from generator.calibration.run import collect_statistics
+from generator.calibration.passes import collect_statistics
 from generator.errors import InputError
 from generator.payload import same_bits
 from generator.quantizers import REGISTRY, Quantized

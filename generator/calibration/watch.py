@@ -73,6 +73,15 @@ class Watch(TorchFunctionMode):
         self.begun: set[str] = set()  # parameters whose outputs were hooked
         self.largest_rows = 0
 
+    def begin_batch(self) -> None:
+        """Forget what is counted batch by batch."""
+        self.largest_rows = 0
+        self.pending.clear()
+
+    def why_missing(self) -> dict[str, str]:
+        """Why a parameter was not followed, where something was seen of it."""
+        return {**dict.fromkeys(self.begun, "no gradient reached it"), **self.elsewhere}
+
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
