@@ -1,6 +1,7 @@
-# make submission   train the example (if its checkpoint is missing), pack it, verify it by running it
-# make test         the test suite
-# make lint         ruff and mypy
+# make submission    train the example (if its checkpoint is missing), pack it, verify it by running it
+# make test          the test suite; it needs no network
+# make environments  other Pythons with numpy, for the tests, as far as such Pythons are installed; done once, before make test
+# make lint          ruff and mypy
 
 PYTHON ?= python3
 MINUTES ?= 1.5
@@ -12,15 +13,18 @@ CHECKPOINT := runs/stdlib_gpt/checkpoint.safetensors
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: submission test lint clean
+.PHONY: submission test environments lint clean
 
 submission: $(INSTALLED) $(CHECKPOINT)
 	$(BIN)/golfpack build $(EXAMPLE)/train_gpt.py --weights $(CHECKPOINT) --recipe $(EXAMPLE)/recipe.toml \
 		--budget $(BUDGET) -o dist/train_gpt.py
 	$(BIN)/golfpack verify dist/train_gpt.py --budget $(BUDGET) --against $(CHECKPOINT) --run
 
-test: $(INSTALLED)
+test: $(INSTALLED) environments
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+environments: $(INSTALLED)
+	$(BIN)/python tests/interpreters.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

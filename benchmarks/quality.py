@@ -1,7 +1,7 @@
 """Quality against bytes: every quantizer on one trained example model, payloads coded by the default codec.
 
-    python benchmarks/quality.py runs/11M/checkpoint.safetensors --stats runs/11M/statistics.safetensors \
-        --self-stats runs/11M/self.safetensors -o benchmarks/results/quality_11M
+    python benchmarks/quality.py runs/11M/checkpoint.safetensors --statistics runs/11M/statistics.safetensors \
+        --self-statistics runs/11M/self.safetensors -o benchmarks/results/quality_11M
 
 An interrupted run goes on where it stopped: points of the same model and number of tokens that OUTPUT.json has are kept.
 Writes OUTPUT.json (all points and what follows from them), OUTPUT.md (the table) and OUTPUT.png (the curves). The statistics
@@ -121,11 +121,11 @@ def _compared(curves: dict[str, list[dict[str, Any]]], records: dict[str, Any], 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Quality against bytes of every quantizer.")
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--stats", type=Path, required=True)
-    parser.add_argument("--self-stats", type=Path)
+    parser.add_argument("--statistics", type=Path, required=True)
+    parser.add_argument("--self-statistics", type=Path)
     parser.add_argument("--val-tokens", type=int, default=200_000)
     parser.add_argument("--alphas", type=float, nargs="+", default=[1.5e-5, 2.5e-5, 4e-5, 6e-5, 1e-4])
-    parser.add_argument("--self-alphas", type=float, nargs="+", help="with --self-stats; as --alphas without")
+    parser.add_argument("--self-alphas", type=float, nargs="+", help="with --self-statistics; as --alphas without")
     parser.add_argument("--ks", type=float, nargs="+", default=[12.85, 22.0, 36.0])
     parser.add_argument("--one-sided", action="store_true", help="also waterfill without feedback along rows")
     parser.add_argument("-o", "--output", type=Path, required=True, help="path without suffix")
@@ -134,8 +134,8 @@ def main() -> None:
 
     checkpoint = load_checkpoint(options.checkpoint)
     weights = checkpoint.elements
-    statistics = load_statistics(options.stats)
-    sampled = load_statistics(options.self_stats) if options.self_stats else None
+    statistics = load_statistics(options.statistics)
+    sampled = load_statistics(options.self_statistics) if options.self_statistics else None
     tokens = train_gpt.load_tokens("val")
     against = Reference(train_gpt, train_gpt.model_for(checkpoint.tensors), tokens, options.val_tokens)
     reference = against.bpb

@@ -1,7 +1,7 @@
 """What each part of the waterfill quantizer brings: bytes at equal divergence from the float model, option by option.
 
-    python benchmarks/waterfill_options.py runs/converged/checkpoint.safetensors --stats runs/converged/statistics.safetensors \
-        -o benchmarks/results/waterfill_options_converged.md
+    python benchmarks/waterfill_options.py runs/converged/checkpoint.safetensors \
+        --statistics runs/converged/statistics.safetensors -o benchmarks/results/waterfill_options_converged.md
 
 Every variant is quantized at several α, coded by `rans`, and compared at the divergences that the defaults reach. It is
 measured on training data between the calibration sequences, so that the validation split stays unseen by whoever chooses
@@ -43,7 +43,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description="Bytes at equal divergence, option by option.")
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--stats", type=Path, required=True)
+    parser.add_argument("--statistics", type=Path, required=True)
     parser.add_argument("--tokens", type=int, default=32768)
     parser.add_argument("--alphas", type=float, nargs="+", default=[1.6e-4, 4e-4])
     parser.add_argument("-o", "--output", type=Path, required=True)
@@ -51,7 +51,7 @@ def main() -> None:
     sys.path.insert(0, str(ROOT / "records_examples" / "stdlib_gpt"))
     import train_gpt
 
-    checkpoint, statistics = load_checkpoint(options.checkpoint), load_statistics(options.stats)
+    checkpoint, statistics = load_checkpoint(options.checkpoint), load_statistics(options.statistics)
     tokens = train_gpt.load_tokens("train")[1000:-1000]  # so that windows fall between those of calibration
     against = Reference(train_gpt, train_gpt.model_for(checkpoint.tensors), tokens, options.tokens)
     known = sorted(name for names in statistics.names.values() for name in names)

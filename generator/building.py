@@ -40,7 +40,7 @@ def build(
     output: str | Path,
     *,
     recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
-    stats: Statistics | str | Path | None = None,
+    statistics: Statistics | str | Path | None = None,
     key: str | None = None,
     budget: int | None = BUDGET,
     check: RunCheck | None = None,
@@ -54,7 +54,7 @@ def build(
         output: the file to write; replaced only when everything has worked.
         recipe: a Recipe, its table, or the path of a TOML file; None for the default recipe, or with statistics for
             `waterfill` wherever they tell of a tensor.
-        stats: calibration statistics, or their file, for quantizers that use them.
+        statistics: calibration statistics, or their file, for quantizers that use them.
         key: where in a nested checkpoint the state dict is.
         budget: bytes that the file may have; None for no limit.
         check: run the script and the packed file before it is put in place, and compare what they do; see `generator.check`.
@@ -68,13 +68,13 @@ def build(
         BudgetError: the file would exceed the budget; nothing is written.
         CheckError: the packed file does something else than the script; nothing is written.
     """
-    inputs = _files(script, weights, recipe, stats, *packing.get("include", ()))
+    inputs = _files(script, weights, recipe, statistics, *packing.get("include", ()))
     check_output(output, inputs)
     parsed = read_script(script)
     options = packing_options(parsed, packing)
     place = check_output(output, [*inputs, *options.bundle.paths])
     checkpoint = _checkpoint(weights, key)
-    statistics = as_statistics(stats)
+    statistics = as_statistics(statistics)
     payload = encode_checkpoint(checkpoint, as_recipe(recipe, statistics), statistics)
     return _finish_emitted(parsed, payload, Emitter(parsed, options), place, budget, check)
 
@@ -101,12 +101,12 @@ def encode(
     output: str | Path,
     *,
     recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
-    stats: Statistics | str | Path | None = None,
+    statistics: Statistics | str | Path | None = None,
     key: str | None = None,
 ) -> Inspection:
     """Write the payload alone, for running the unpacked script with GOLFPACK_PAYLOAD; arguments as for `build`."""
-    place = check_output(output, _files(weights, recipe, stats))
-    statistics = as_statistics(stats)
+    place = check_output(output, _files(weights, recipe, statistics))
+    statistics = as_statistics(statistics)
     payload = encode_checkpoint(_checkpoint(weights, key), as_recipe(recipe, statistics), statistics)
     return _finish(Written(payload.data), place, None, payload)
 
@@ -116,7 +116,7 @@ def fit(
     weights: str | Path | Mapping[str, Any],
     output: str | Path,
     *,
-    stats: Statistics | str | Path | None = None,
+    statistics: Statistics | str | Path | None = None,
     recipes: Sequence[Mapping[str, Any] | str | Path] | None = None,
     key: str | None = None,
     budget: int = BUDGET,
@@ -130,7 +130,7 @@ def fit(
     """Build the largest artifact within a budget by searching the options that each recipe marks (`generator.recipes.marks`).
 
     Args:
-        script, weights, output, stats, key, budget, packing: as for `build`.
+        script, weights, output, statistics, key, budget, packing: as for `build`.
         recipes: tables or TOML files, each with its knob marked; None, with statistics, for `waterfill` wherever they tell
             of a tensor.
         evaluate: metric of a state dict (less is better), asked at each point; it chooses among several recipes, of which
@@ -149,7 +149,7 @@ def fit(
         CheckError: no value of a knob fits the budget.
     """
     judge = getattr(getattr(evaluate, "__code__", None), "co_filename", None)
-    inputs = _files(script, weights, stats, judge, *(recipes or ()), *packing.get("include", ()))
+    inputs = _files(script, weights, statistics, judge, *(recipes or ()), *packing.get("include", ()))
     place = check_output(output, inputs)
     study = study or StudyOptions()
     if study.storage is None:
@@ -165,7 +165,7 @@ def fit(
         if path is not None:
             check_output(path, [*inputs, *options.bundle.paths])
     checkpoint = _checkpoint(weights, key)
-    statistics = as_statistics(stats)
+    statistics = as_statistics(statistics)
     emitter = Emitter(parsed, options)
     fits = []
     chosen: list[Mapping[str, Any] | str | Path | None] = [*recipes] if recipes else [None]

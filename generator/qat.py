@@ -16,6 +16,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from generator.errors import InputError
 from generator.quantizers import Quantizer
@@ -99,10 +100,14 @@ def _binary_entropy(probability: Tensor) -> Tensor:
     return -(inside * inside.log() + (1 - inside) * torch.log1p(-inside)) / math.log(2)
 
 
+_Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
 class Ema:
     """Exponential moving average of a model's parameters: smoother weights, which quantize better.
 
-    The average of the first updates is corrected for its start: the effective decay is min(decay, (1 + n) / (10 + n)).
+    It is torch's `AveragedModel` with a decay that grows while there is little to average: min(decay, (1 + n) / (10 + n)) at
+    the n-th update. Buffers stay the model's own. The model must be one that `copy.deepcopy` copies.
     """
 
     def __init__(self, model: nn.Module, decay: float = 0.999):
@@ -110,16 +115,27 @@ class Ema:
             raise InputError(f"the decay of a moving average must be in [0, 1), not {decay}")
         self.model = model
         self.decay = decay
-        self.updates = 0
-        self.average = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+        self.averaged = AveragedModel(model, multi_avg_fn=self._average)
+        self.averaged.update_parameters(model)  # the first call copies
 
-    @torch.no_grad()
+    @property
+    def updates(self) -> int:
+        """How many updates were taken in."""
+        return int(self.averaged.n_averaged) - 1
+
+    @property
+    def average(self) -> dict[str, Tensor]:
+        """The averaged parameters by their names."""
+        return {name: parameter.detach() for name, parameter in self.averaged.module.named_parameters()}
+
+    def _average(self, averages: _Tensors, parameters: _Tensors, number: Tensor | int) -> None:
+        """One update of all parameters of one device and dtype."""
+        count = self.updates + 1  # which is `number`, but that would have to be fetched from the device
+        get_ema_multi_avg_fn(min(self.decay, (1 + count) / (10 + count)))(averages, parameters, number)  # type: ignore[no-untyped-call]
+
     def update(self) -> None:
         """Take in the parameters as they are now."""
-        self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for name, parameter in self.model.named_parameters():
-            self.average[name].lerp_(parameter, 1 - decay)
+        self.averaged.update_parameters(self.model)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -1,4 +1,7 @@
-"""From what a recipe says of a quantizer or codec, an id or a table with one, to the object; every mistake by its key."""
+"""From what a recipe says of a quantizer or codec, its spec, to the object; every mistake by its key.
+
+A spec is an id, or a table of an id and options.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,25 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, PlainValidator, ValidationError
+from pydantic_core import PydanticCustomError
 
 from generator.errors import InputError
 from generator.visible import first_line, shown
 
 Made = TypeVar("Made")
 DEPTH = 16  # levels of tables and lists in a recipe
+NAMED = "named"  # type of the validation errors whose message says already what it is about
 
 
-def check_table(table: Any, source: str) -> None:
+def check_table(table: Any, title: str) -> None:
     """That a recipe is a table whose keys are strings, and not nested endlessly.
 
     Raises:
         InputError: it isn't.
     """
     if not isinstance(table, Mapping):
-        raise InputError(f"{source} must be a table, not {shown(table)}")
+        raise InputError(f"{title} must be a table, not {shown(table)}")
     level: list[Any] = [table]
     for _ in range(DEPTH):
         inner: list[Any] = []
@@ -30,26 +35,29 @@ def check_table(table: Any, source: str) -> None:
             if isinstance(node, Mapping):
                 wrong = next((key for key in node if not isinstance(key, str)), None)
                 if wrong is not None:
-                    raise InputError(f"{source} has a key {shown(wrong)} that is not a string")
+                    raise InputError(f"{title} has a key {shown(wrong)} that is not a string")
                 inner += node.values()
             elif isinstance(node, list | tuple):
                 inner += node
         level = [node for node in inner if isinstance(node, Mapping | list | tuple)]
         if not level:
             return
-    raise InputError(f"{source} is nested more than {DEPTH} levels deep")
+    raise InputError(f"{title} is nested more than {DEPTH} levels deep")
 
 
-def construct(kind: str, registry: Mapping[str, Callable[..., Made]], spec: str | Mapping[str, Any]) -> Made:
-    """The quantizer or codec that an id, or a table of an id and options, calls for.
+def construct(kind: str, registry: Mapping[str, Callable[..., Made]], spec: Any) -> Made:
+    """The quantizer or codec that a spec calls for.
 
     Args:
         kind: "quantizer" or "codec", for messages.
         registry: id → constructor.
+        spec: an id, or a table of an id and options.
 
     Raises:
-        InputError: an unknown id or option, or a value that the option can't have.
+        InputError: neither of these, an unknown id or option, or a value that the option can't have.
     """
+    if not isinstance(spec, str | Mapping):
+        raise InputError(f"{kind} must be an id, or a table with one, not {shown(spec)}")
     options = {} if isinstance(spec, str) else dict(spec)
     name = spec if isinstance(spec, str) else options.pop("id", None)
     if name is None:
@@ -69,6 +77,22 @@ def construct(kind: str, registry: Mapping[str, Callable[..., Made]], spec: str 
         raise InputError(f"{kind} {name!r}: {explain(error)}") from error
     except InputError as error:  # of a quantizer within
         raise InputError(f"{kind} {name!r}: {error}") from error
+
+
+def made_by(make: Callable[[Any], Any]) -> PlainValidator:
+    """How pydantic makes a field's value of a spec.
+
+    Args:
+        make: gives the object for a spec, or raises an InputError, which becomes the field's error.
+    """
+
+    def validate(spec: Any) -> Any:
+        try:
+            return make(spec)
+        except InputError as error:
+            raise PydanticCustomError(NAMED, "{message}", {"message": str(error)}) from error
+
+    return PlainValidator(validate)
 
 
 def is_fit(item: Any) -> bool:
@@ -91,6 +115,8 @@ def explain(error: ValidationError, *tables: type[BaseModel]) -> str:
     else:
         where, key = "", place
         table = tables[0] if tables else None
+    if first["type"] == NAMED:
+        return f"{where}{first['msg']}"
     message = first_line(ValueError(first["msg"].removeprefix("Value error, ")))
     if not key and not where:
         return message  # of the options together

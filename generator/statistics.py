@@ -37,7 +37,7 @@ FORMAT = "golfpack statistics 1"
 
 @dataclass(frozen=True)
 class MatrixStatistics:
-    """Moments of one matrix y = W x, W of shape (out, in). The expected loss increase of an error E in W is ½ tr(B E A Eᵀ).
+    """Of one matrix y = W x, W of shape (out, in). The expected loss increase of an error E in W is ½ tr(B E A Eᵀ).
 
     Attributes:
         inputs: H or A, (in, in).
@@ -61,7 +61,7 @@ class MatrixStatistics:
 
 @dataclass(frozen=True)
 class TensorStatistics:
-    """Moments of one tensor: a stack of matrices, each per token and, when they were collected, per sequence.
+    """Of one tensor: a stack of matrices, each per token and, when they were collected, per sequence.
 
     `transposed` says that the tensor's trailing dimensions are (in, out).
     """
@@ -73,7 +73,7 @@ class TensorStatistics:
 
 @dataclass(frozen=True)
 class Statistics:
-    """The moments of a model's weights."""
+    """What calibration found of a model's weights."""
 
     kind: str  # "token" or "sequence"
     tokens: int
@@ -83,10 +83,10 @@ class Statistics:
     names: dict[str, list[str]]  # first name → all names of the same memory
     transposed: list[str] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)  # weights without statistics, and the reason
-    source: str = "the statistics"
+    title: str = "the statistics"  # for messages
 
     def find(self, names: Iterable[str]) -> TensorStatistics | None:
-        """The moments of the weight that goes by any of `names`; None if there are none."""
+        """The statistics of the weight that goes by any of `names`; None if there are none."""
         wanted = set(names)
         first = next((first for first, known in self.names.items() if wanted.intersection(known)), None)
         if first is None:
@@ -99,7 +99,7 @@ class Statistics:
 
     def why_missing(self, names: Iterable[str]) -> str:
         """Why a weight has no statistics, for messages."""
-        return next((self.missing[name] for name in names if name in self.missing), f"{self.source} doesn't know the name")
+        return next((self.missing[name] for name in names if name in self.missing), f"{self.title} doesn't know the name")
 
     def check_against(self, tensors: Mapping[str, Tensor], names: Mapping[str, list[str]]) -> None:
         """That the statistics are of this checkpoint.
@@ -120,7 +120,7 @@ class Statistics:
                 differing.append(f"{first} is {_times(tensor.shape)} in the checkpoint, {_times(self.shapes[first])} here")
         if unknown or differing:
             parts = ([f"not in the checkpoint: {', '.join(unknown)}"] if unknown else []) + differing
-            raise InputError(f"{self.source} doesn't match the checkpoint: {'; '.join(parts)}")
+            raise InputError(f"{self.title} doesn't match the checkpoint: {'; '.join(parts)}")
 
     def check(self) -> None:
         """That all moments are there, in shapes that fit, and are numbers that second moments can be.
@@ -164,7 +164,7 @@ def load_statistics(path: str | Path) -> Statistics:
         raise InputError(f"statistics {path} cannot be read: {explain(error)}") from error
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"statistics {path} cannot be read: {first_line(error)}") from error
-    statistics = Statistics(**dict(header), tensors=tensors, source=f"statistics {path}")
+    statistics = Statistics(**dict(header), tensors=tensors, title=f"statistics {path}")
     statistics.check()
     return statistics
 
@@ -191,9 +191,9 @@ class _Header(BaseModel):
 def _check(statistics: Statistics) -> None:
     for name, tensor in statistics.tensors.items():
         if tensor.dtype != torch.float32:
-            raise InputError(f"{statistics.source} holds {name!r} in another dtype than float32")
+            raise InputError(f"{statistics.title} holds {name!r} in another dtype than float32")
         if not torch.isfinite(tensor).all():
-            raise InputError(f"{statistics.source} holds NaN or Inf in {name!r}; calibrate again in float32")
+            raise InputError(f"{statistics.title} holds NaN or Inf in {name!r}; calibrate again in float32")
     for name, shape in statistics.shapes.items():
         inputs, outputs = shape[-1], shape[-2]
         if name in statistics.transposed:
@@ -207,10 +207,10 @@ def _check(statistics: Statistics) -> None:
         for key, shapes in expected.items():
             found = statistics.tensors.get(f"{name}:{key}")
             if found is None or tuple(found.shape) not in shapes:
-                raise InputError(f"{statistics.source} lacks {name}:{key}, or has it in another shape")
+                raise InputError(f"{statistics.title} lacks {name}:{key}, or has it in another shape")
             squares = found if found.ndim == 2 else found.diagonal(dim1=1, dim2=2)
             if (squares < 0).any():
-                raise InputError(f"{statistics.source} holds negative second moments in '{name}:{key}'; calibrate again")
+                raise InputError(f"{statistics.title} holds negative second moments in '{name}:{key}'; calibrate again")
 
 
 def _matrices(inputs: Tensor, outputs: Tensor) -> list[MatrixStatistics]:

@@ -1,4 +1,9 @@
-"""Functions of the user's, named MODULE:FUNCTION: found, imported and called; what goes wrong in them is one sentence."""
+"""Functions of the user's, named MODULE:FUNCTION: found, imported and called; what goes wrong in them is one sentence.
+
+By `importlib` rather than by what stands on it: `pkgutil.resolve_name` takes no files, and its error for a name that is none
+says nothing of modules; `runpy.run_path` leaves no module in `sys.modules`, which dataclasses and pickles of the file's own
+classes look up there. And both would import a neighbour `statistics.py` in place of the standard module.
+"""
 
 from __future__ import annotations
 

@@ -1,14 +1,11 @@
-"""Interpreters and environments that tests run artifacts in."""
+"""What several tests use: the example, and interpreters to run artifacts in."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
-
-from filelock import FileLock
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "records_examples" / "stdlib_gpt"
@@ -44,38 +41,6 @@ def site_packages(python: Path) -> Path:
         text=True,
     )
     return Path(out.stdout.strip())
-
-
-def other_pythons() -> dict[str, str]:
-    """CPython 3.10 to 3.13 as far as they are installed: version → interpreter."""
-    found = {}
-    for minor in range(10, 14):
-        version = f"3.{minor}"
-        candidates = [shutil.which(f"python{version}"), *sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))]
-        for candidate in filter(None, candidates):
-            probe = subprocess.run(
-                [candidate, "-c", "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"],
-                capture_output=True,
-                text=True,
-            )
-            if probe.stdout.strip() == version:
-                found[version] = str(candidate)
-                break
-    return found
-
-
-def numpy_python(version: str, interpreter: str, numpy: str) -> Path:
-    """An interpreter with the given numpy installed, kept between runs in .cache."""
-    folder = ROOT / ".cache" / f"python{version}-{numpy.replace('=', '').replace('<', 'below')}"
-    python = folder / "bin" / "python"
-    folder.parent.mkdir(exist_ok=True)
-    with FileLock(f"{folder}.lock"):  # tests run in several processes
-        if not (folder / "ready").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            subprocess.run([interpreter, "-m", "venv", str(folder)], check=True)
-            subprocess.run([str(python), "-m", "pip", "install", "--quiet", numpy], check=True)
-            (folder / "ready").touch()
-    return python
 
 
 def without_tiny(value: float) -> float:

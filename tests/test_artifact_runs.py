@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import interpreters
 import pytest
 import torch
-from helpers import EXAMPLE, numpy_python, other_pythons, run_python
+from helpers import EXAMPLE, run_python
+from interpreters import ENVIRONMENTS, PYTHONS, numpy_python
 
 import generator
 from generator import codecs, filters
@@ -43,13 +45,9 @@ def as_tensor(array):
 float32, float16, int64, uint8, bool = map(numpy.dtype, ("f4", "f2", "i8", "u1", "?"))
 """
 
-PYTHONS = other_pythons()
 CODECS = sorted(name for name, codec in codecs.REGISTRY.items() if not codec.requires)
 FILTERED = {name: {"id": "store", "filters": [name]} for name in filters.REGISTRY if name != "delta"}
 FILTERED["delta"] = {"id": "rans", "filters": [{"id": "delta", "replace": "delta", "by": "sort"}]}
-# Every interpreter with a current numpy, and the oldest numpy that is supported on one that has it.
-ENVIRONMENTS = [(version, "numpy") for version in PYTHONS]
-ENVIRONMENTS += [(version, "numpy<2") for version in PYTHONS if version in {"3.10", "3.12"}]
 
 
 @pytest.fixture
@@ -103,13 +101,19 @@ def test_runs_on_other_pythons_and_numpys(artifact: Path, tmp_path: Path, versio
     double = tmp_path / "double"
     double.mkdir()
     (double / "torch.py").write_text(TORCH_DOUBLE)
-    python = numpy_python(version, PYTHONS[version], numpy)
-    output = run_python(python, artifact, cwd=Path("/"), environment={"PYTHONPATH": str(double)})
+    output = run_python(numpy_python(version, numpy), artifact, cwd=Path("/"), environment={"PYTHONPATH": str(double)})
     assert output == expected_output(artifact)
 
 
 def test_this_interpreter_is_among_those_tested() -> None:
     assert f"3.{sys.version_info[1]}" in PYTHONS
+
+
+def test_an_environment_that_was_not_prepared_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interpreters, "CACHE", tmp_path)
+    with pytest.raises(AssertionError, match=r"environment with numpy<2 is not prepared; run make environments"):
+        numpy_python("3.12", "numpy<2")
+    assert not list(tmp_path.iterdir())
 
 
 def test_example_prints_the_same_packed_and_unpacked(tmp_path: Path, bare_python: Path) -> None:

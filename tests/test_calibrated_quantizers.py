@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 import generator
-from generator.calibration.run import collect_statistics
+from generator.calibration.passes import collect_statistics
 from generator.errors import InputError
 from generator.payload import same_bits
 from generator.quantizers import REGISTRY, Quantized
 from generator.quantizers.base import integers
-from generator.quantizers.feedback import TILE, ordered_inverse_factor, round_both, round_columns
+from generator.quantizers.feedback import ordered_inverse_factor, round_columns
+from generator.quantizers.two_sided import TILE, round_both
 from generator.statistics import MatrixStatistics, Statistics, TensorStatistics
 
 OUT, IN = 24, 40
@@ -408,7 +409,7 @@ def test_recipes_mix_precisions_and_name_what_lacks_statistics() -> None:
     loaded = generator.decode_payload(generator.encode_state_dict(state, {"rule": rules}))
     levels = {name: len(tensor[0].unique()) for name, tensor in loaded.items()}
     assert levels["mlp.weight"] < levels["embedding"]
-    with pytest.raises(InputError, match="'mlp.weight' has no statistics, which waterfill needs: give --stats"):
+    with pytest.raises(InputError, match="'mlp.weight' has no statistics, which waterfill needs: give --statistics"):
         generator.encode_state_dict(state, {"rule": [{"pattern": "*", "quantizer": "waterfill"}]})
     known = whole(state["mlp.weight"], statistics_of())
     with pytest.raises(InputError, match="doesn't match the checkpoint: not in the checkpoint: w"):

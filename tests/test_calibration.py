@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from generator.calibration import calibrate, collect_statistics, generate, language_model_loss
-from generator.calibration.moments import combine
+from generator.calibration.sums import combine
 from generator.errors import InputError
 from generator.statistics import load_statistics
 

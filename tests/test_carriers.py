@@ -17,7 +17,8 @@ import torch
 from helpers import run_python
 from hypothesis import given
 from hypothesis import strategies as st
-from test_artifact_runs import PYTHONS, TORCH_DOUBLE, expected_output
+from interpreters import PYTHONS
+from test_artifact_runs import TORCH_DOUBLE, expected_output
 
 import generator
 from generator.carriers import REGISTRY, Cargo

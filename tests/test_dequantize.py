@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import numpy_python, run_python
-from test_artifact_runs import ENVIRONMENTS, PYTHONS, TORCH_DOUBLE, expected_output
+from helpers import run_python
+from interpreters import ENVIRONMENTS, numpy_python
+from test_artifact_runs import TORCH_DOUBLE, expected_output
 from test_calibrated_quantizers import statistics_of, weights, whole
 from test_payload import sealed
 
@@ -93,10 +94,8 @@ def test_packed_grids_and_groups_run_on_other_pythons(tmp_path: Path, script: Pa
         {"pattern": "*", "quantizer": {"id": "ternary", "group": 8}},
     ]
     artifact = tmp_path / "out.py"
-    generator.build(script, state, artifact, recipe={"rule": rules}, stats=whole(state["w"], statistics_of()))
+    generator.build(script, state, artifact, recipe={"rule": rules}, statistics=whole(state["w"], statistics_of()))
     (tmp_path / "torch.py").write_text(TORCH_DOUBLE)
-    output = run_python(
-        numpy_python(version, PYTHONS[version], numpy), artifact, cwd=Path("/"), environment={"PYTHONPATH": str(tmp_path)}
-    )
+    output = run_python(numpy_python(version, numpy), artifact, cwd=Path("/"), environment={"PYTHONPATH": str(tmp_path)})
     assert output == expected_output(artifact)
     assert torch.isfinite(generator.unpack(artifact).state_dict["w"]).all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from generator.codecs import Codec, Encoded
 from generator.codecs.deflate import Zlib
 from generator.codecs.lzma_raw import Lzma
 from generator.errors import CheckError, InputError
-from generator.recipes.marks import KNOBS, Knob, find_knob, with_value
+from generator.quantizers import REGISTRY, knobs
+from generator.recipes.marks import find_knob, with_value
 from generator.search.fitting import EVALUATIONS, Point, search
 from generator.statistics import Statistics
 
@@ -36,19 +38,36 @@ def test_search_ends_just_below_the_budget(budget: int, start: float) -> None:
         bits = math.log2(1 + start / value) + 1e-5 * math.sin(value * 1e7)
         return Point(value, 1000 + round(bits * 1_000_000))
 
-    best = search(KNOBS["alpha"], budget, measure)
+    best = search(knobs()["alpha"], budget, measure)
     assert len(calls) <= EVALUATIONS
     assert best is not None
     assert 0.999 * budget <= best.bytes <= budget
 
 
 def test_search_takes_the_end_of_the_range_when_everything_or_nothing_fits() -> None:
-    knob = Knob("k", 1.0, 100.0)
+    knob = replace(knobs()["k"], low=1.0, high=100.0)
     assert search(knob, 10**6, lambda value: Point(value, round(1000 / value))) == Point(1.0, 1000)
     assert search(knob, 5, lambda value: Point(value, round(1000 / value))) is None
-    fraction = search(KNOBS["fraction"], 5000, lambda value: Point(value, round(10000 * (1 - value))))
+    fraction = search(knobs()["fraction"], 5000, lambda value: Point(value, round(10000 * (1 - value))))
     assert fraction is not None
     assert 4995 <= fraction.bytes <= 5000
+
+
+def test_knobs_are_options_and_the_same_in_every_quantizer() -> None:
+    assert set(knobs()) == {"alpha", "fraction", "k"}
+    for factory in REGISTRY.values():
+        kind = getattr(factory, "func", factory)
+        for knob in kind.knobs:
+            assert knob == knobs()[knob.name]
+            assert knob.name in kind.model_fields
+            assert knob.low < knob.usual < knob.high
+
+
+def test_a_search_begins_where_it_usually_ends() -> None:
+    for knob in knobs().values():
+        tried: list[float] = []
+        search(knob, 1000, lambda value, tried=tried: tried.append(value) or Point(value, 1000))
+        assert tried == [pytest.approx(knob.usual)]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +89,7 @@ def test_marks_that_cannot_be_searched(table: dict, message: str) -> None:
 def test_marks_are_found_in_nested_quantizers_and_share_a_value() -> None:
     inner = {"id": "prune", "fraction": 0.1, "then": {"id": "rtn", "scale": "sdclip", "k": {"fit": [1, 50]}}}
     table = {"rule": [{"pattern": "a", "quantizer": inner}, {"pattern": "*", "quantizer": {"id": "rtn", "k": "fit"}}]}
-    assert find_knob(table, "r") == Knob("k", 1.0, 50.0)
+    assert find_knob(table, "r") == replace(knobs()["k"], low=1.0, high=50.0)
     filled = with_value(table, 7.0)
     assert filled["rule"][0]["quantizer"]["then"]["k"] == filled["rule"][1]["quantizer"]["k"] == 7.0
     assert inner["then"]["k"] == {"fit": [1, 50]}
@@ -87,9 +106,9 @@ def model(tmp_path: Path, script: Path) -> tuple[Path, Path, Statistics]:
 
 
 def test_fit_with_statistics_and_no_recipe(golfpack, tmp_path: Path, script: Path, model, monkeypatch) -> None:
-    checkpoint, stats, _ = model
+    checkpoint, file, _ = model
     (tmp_path / "metric.py").write_text("def error(state):\n    return float(state['w'].std())\n")
-    arguments = ["fit", script, "-w", checkpoint, "-s", stats, "-o", tmp_path / "out.py", "--budget", 9000]
+    arguments = ["fit", script, "-w", checkpoint, "-s", file, "-o", tmp_path / "out.py", "--budget", 9000]
     result = golfpack(*arguments, "--evaluate", f"{tmp_path / 'metric.py'}:error", "--points", tmp_path / "points.json")
     assert result.status == 0, result.err
     size = (tmp_path / "out.py").stat().st_size
@@ -109,12 +128,12 @@ def test_fit_with_statistics_and_no_recipe(golfpack, tmp_path: Path, script: Pat
     recipe = {
         "rule": [{"pattern": "w", "quantizer": {"id": "waterfill", "alpha": narrow}}, {"pattern": "*", "quantizer": "fp16"}]
     }
-    inspection, _ = generator.fit(script, checkpoint, tmp_path / "again.py", recipes=[recipe], stats=stats, budget=9000)
+    inspection, _ = generator.fit(script, checkpoint, tmp_path / "again.py", recipes=[recipe], statistics=file, budget=9000)
     assert 0.97 * 9000 <= inspection.size <= 9000
 
 
 def test_recipes_are_compared_by_the_metric(tmp_path: Path, script: Path, model) -> None:
-    checkpoint, stats, statistics = model
+    checkpoint, file, statistics = model
     tensor = weights(64, 96)
 
     def loss(state: dict[str, torch.Tensor]) -> float:
@@ -126,7 +145,7 @@ def test_recipes_are_compared_by_the_metric(tmp_path: Path, script: Path, model)
     (tmp_path / "waterfill.toml").write_text(RECIPE.replace(KNOB, 'quantizer = { id = "waterfill", alpha = "fit" }'))
     recipes = [tmp_path / "sdclip.toml", tmp_path / "waterfill.toml"]
     inspection, fits = generator.fit(
-        script, checkpoint, tmp_path / "out.py", stats=stats, recipes=recipes, budget=9000, evaluate=loss
+        script, checkpoint, tmp_path / "out.py", statistics=file, recipes=recipes, budget=9000, evaluate=loss
     )
     assert [one.knob for one in fits] == ["k", "alpha"]
     assert fits[1].metric < fits[0].metric
@@ -160,9 +179,9 @@ def _counting(encode: Callable[..., Encoded], calls: list[str]) -> Callable[...,
 
 
 def test_a_budget_that_nothing_fits_writes_nothing(golfpack, tmp_path: Path, script: Path, model) -> None:
-    checkpoint, stats, _ = model
+    checkpoint, file, _ = model
     before = sorted(tmp_path.iterdir())
-    result = golfpack("fit", script, "-w", checkpoint, "-s", stats, "-o", tmp_path / "out.py", "--budget", 1500)
+    result = golfpack("fit", script, "-w", checkpoint, "-s", file, "-o", tmp_path / "out.py", "--budget", 1500)
     assert result.status == 1
     assert "fits the budget of 1,500 bytes; the smallest artifact found has" in result.err
     assert golfpack("fit", script, "-w", checkpoint, "-o", tmp_path / "out.py").status == 2
@@ -173,14 +192,14 @@ def test_a_budget_that_nothing_fits_writes_nothing(golfpack, tmp_path: Path, scr
     (tmp_path / "plain.toml").unlink()
     assert sorted(tmp_path.iterdir()) == before
     with pytest.raises(CheckError):
-        generator.fit(script, checkpoint, tmp_path / "out.py", stats=stats, budget=1500)
+        generator.fit(script, checkpoint, tmp_path / "out.py", statistics=file, budget=1500)
 
 
 def test_build_and_encode_take_statistics(golfpack, tmp_path: Path, script: Path, model) -> None:
-    checkpoint, stats, _ = model
-    built = golfpack("build", script, "-w", checkpoint, "-s", stats, "-o", tmp_path / "out.py")
+    checkpoint, file, _ = model
+    built = golfpack("build", script, "-w", checkpoint, "-s", file, "-o", tmp_path / "out.py")
     assert built.status == 0, built.err
-    assert golfpack("encode", checkpoint, "-s", stats, "-o", tmp_path / "m.gpk").status == 0
+    assert golfpack("encode", checkpoint, "-s", file, "-o", tmp_path / "m.gpk").status == 0
     assert set(generator.decode_payload((tmp_path / "m.gpk").read_bytes())) == {"w", "gain"}
     missing = golfpack("build", script, "-w", checkpoint, "-s", tmp_path / "no.safetensors", "-o", tmp_path / "x.py")
     assert (missing.status, "no.safetensors does not exist" in missing.err) == (2, True)

@@ -171,6 +171,8 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     "boolean as text": ({"quantizer": {"id": "rtn", "clip": "yes"}}, "'rtn': key 'clip': input should be a valid boolean"),
     "condition as text": ({"min_ndim": "2"}, "rule 1: key 'min_ndim': input should be a valid integer"),
     "bits twice": ({"quantizer": {"id": "int4", "bits": 5}}, "'int4': key 'bits' contradicts the name"),
+    "quantizer of a number": ({"quantizer": 5}, "rule 1: quantizer must be an id, or a table with one, not 5"),
+    "codec of a list": ({"codec": ["lzma"]}, r"rule 1: codec must be an id, or a table with one, not \['lzma'\]"),
     "no pattern": ({"pattern": []}, "rule 1: key 'pattern'"),
     "infinite damping": ({"quantizer": {"id": "gptq", "damping": math.inf}}, "'gptq': key 'damping'"),
     "endless steps": ({"quantizer": {"id": "waterfill", "alpha": 1e300}}, "'waterfill': key 'alpha'"),
@@ -201,8 +203,11 @@ def test_modules_that_are_missing_are_named_before_anything_is_quantized(monkeyp
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in ("brotli", "zstandard") else find_spec(name))
     for codec, module in (("brotli", "brotli"), ("zstd", "zstandard"), ({"id": "auto", "allow": ["brotli"]}, "brotli")):
-        with pytest.raises(InputError, match=f"rule 1: codec .* needs the module {module}; install golfpack"):
-            make_recipe({"codec": codec, "rule": [{"pattern": "*", "quantizer": "int6"}]})
+        rule = {"pattern": "*", "quantizer": "int6"}
+        with pytest.raises(InputError, match=f"the recipe: codec .* needs the module {module}; install golfpack"):
+            make_recipe({"codec": codec, "rule": [rule]})
+        with pytest.raises(InputError, match=f"the recipe: rule 1: codec .* needs the module {module}; install golfpack"):
+            make_recipe({"rule": [{**rule, "codec": codec}]})
 
 
 FILES: dict[str, tuple[Callable[[Path], Any], str]] = {

@@ -86,7 +86,7 @@ def test_statistics_files(tmp_path: Path, name: str) -> None:
 
 def test_missing_statistics_are_found_before_anything_is_quantized() -> None:
     recipe = {"rule": [{"pattern": "a", "quantizer": "int6"}, {"pattern": "b", "quantizer": "gptq"}]}
-    with pytest.raises(InputError, match="tensor 'b' has no statistics, which gptq needs: give --stats"):
+    with pytest.raises(InputError, match="tensor 'b' has no statistics, which gptq needs: give --statistics"):
         generator.encode_state_dict({"a": torch.tensor([math.nan]), "b": torch.ones(2, 2)}, recipe)
 
 

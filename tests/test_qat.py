@@ -126,3 +126,29 @@ def test_moving_average() -> None:
     torch.testing.assert_close(model.first.detach(), start + 1)
     with pytest.raises(InputError, match="decay"):
         Ema(model, 1.0)
+
+
+def test_moving_average_over_many_updates() -> None:
+    """The first updates weigh more; parameters are averaged and put back, and buffers stay the model's own."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    model[0].bias.requires_grad_(False)
+    ema = Ema(model, 0.9)
+    expected = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    source = torch.Generator().manual_seed(0)
+    for number in range(1, 101):
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter += torch.randn(parameter.shape, generator=source)
+        ema.update()
+        decay = min(0.9, (1 + number) / (10 + number))
+        for name, parameter in model.named_parameters():
+            expected[name].lerp_(parameter.detach(), 1 - decay)
+    assert ema.updates == 100
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with ema.applied():
+        model(torch.randn(5, 3, generator=source))
+        for name, parameter in model.named_parameters():
+            assert torch.equal(parameter, expected[name])
+    after = model.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in expected)
+    assert after["1.num_batches_tracked"] == before["1.num_batches_tracked"] + 1

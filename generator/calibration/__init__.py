@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from generator.calibration.language_model import Logits, generate, language_model_loss, plain_logits
-from generator.calibration.run import Loss, Progress, check_weights, collect_statistics, init_distributed
+from generator.calibration.passes import Loss, Progress, check_weights, collect_statistics
+from generator.calibration.processes import init_distributed
 from generator.errors import InputError
 from generator.statistics import Statistics
 from generator.user_code import call, load_function

@@ -39,7 +39,7 @@ from generator.cli.options import (
     SafeOption,
     ScriptArgument,
     SkipOption,
-    StatsOption,
+    StatisticsOption,
     TimeoutOption,
     WeightsOption,
     packing,
@@ -100,7 +100,7 @@ def build(
     weights: WeightsOption,
     output: OutputOption,
     recipe: RecipeOption = None,
-    stats: StatsOption = None,
+    statistics: StatisticsOption = None,
     key: KeyOption = None,
     carrier: CarrierOption = DEFAULT_CARRIER,
     allow: AllowOption = DEFAULT_ALLOW,
@@ -126,7 +126,7 @@ def build(
             weights,
             output,
             recipe=recipe,
-            stats=stats,
+            statistics=statistics,
             key=key,
             check=run_check(check, arguments, timeout),
             budget=budget,
@@ -172,13 +172,13 @@ def encode(
     weights: CheckpointArgument,
     output: OutputOption,
     recipe: RecipeOption = None,
-    stats: StatsOption = None,
+    statistics: StatisticsOption = None,
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the payload alone, to run the unpacked script with GOLFPACK_PAYLOAD=FILE."""
     with errors.status("quantizing and coding …"):
-        inspection = generator.encode(weights, output, recipe=recipe, stats=stats, key=key)
+        inspection = generator.encode(weights, output, recipe=recipe, statistics=statistics, key=key)
     _show(inspection, None, as_json)
 
 

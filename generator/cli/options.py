@@ -29,7 +29,7 @@ OutputOption = Annotated[Path, typer.Option("--output", "-o", help="File to writ
 WeightsOption = Annotated[Path, typer.Option("--weights", "-w", help="Checkpoint: .safetensors, .pt, .pth or .npz.")]
 KeyOption = Annotated[str | None, typer.Option(help="Where in a nested checkpoint the state dict is, for instance model.")]
 RecipeOption = Annotated[Path | None, typer.Option("--recipe", "-r", help="TOML recipe; without it, the default one.")]
-StatsOption = Annotated[Path | None, typer.Option("--stats", "-s", help="Statistics of golfpack calibrate.")]
+StatisticsOption = Annotated[Path | None, typer.Option("--statistics", "-s", help="Statistics of golfpack calibrate.")]
 CarrierOption = Annotated[CarrierName, typer.Option(help="How payload and program become one file.")]
 AllowOption = Annotated[str, typer.Option(help="Carriers that auto may choose, separated by commas.")]
 CompressorOption = Annotated[CompressorName, typer.Option(help="What compresses the program; mix is smallest, slow to start.")]

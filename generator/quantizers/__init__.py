@@ -8,12 +8,13 @@ from functools import partial
 from generator.quantizers.base import Quantized, Quantizer
 from generator.quantizers.cast import BFloat16, Float16, Float32, Keep
 from generator.quantizers.gptq import Gptq
+from generator.quantizers.knob import Knob
 from generator.quantizers.prune import Prune
 from generator.quantizers.rtn import Rtn
 from generator.quantizers.ternary import Binary, Ternary
 from generator.quantizers.waterfill import Waterfill
 
-__all__ = ["REGISTRY", "Quantized", "Quantizer"]
+__all__ = ["REGISTRY", "Knob", "Quantized", "Quantizer", "knobs"]
 
 REGISTRY: dict[str, Callable[..., Quantizer]] = {
     "bf16": BFloat16,
@@ -29,3 +30,9 @@ REGISTRY: dict[str, Callable[..., Quantizer]] = {
     "ternary": Ternary,
     "waterfill": Waterfill,
 }
+
+
+def knobs() -> dict[str, Knob]:
+    """The options that set the rate, of all quantizers, by their names."""
+    kinds = (factory.func if isinstance(factory, partial) else factory for factory in REGISTRY.values())
+    return {knob.name: knob for kind in kinds if isinstance(kind, type) and issubclass(kind, Quantizer) for knob in kind.knobs}

@@ -14,6 +14,7 @@ from torch import Tensor
 from generator import dequantizers
 from generator.errors import InputError
 from generator.fields import Field
+from generator.quantizers.knob import Knob
 from generator.statistics import TensorStatistics
 from runtime_stub.split import Array
 
@@ -49,10 +50,16 @@ ROUNDING = 2.0**-20  # relative error of a tensor that is due to rounding in flo
 
 
 class Quantizer(BaseModel, ABC):
-    """A quantizer is its configuration; subclasses add options as fields and implement `quantize`."""
+    """A quantizer is its configuration; subclasses add options as fields and implement `quantize`.
+
+    Attributes:
+        id: what recipes call it.
+        knobs: those of its options that set the rate; an option of the same name is the same knob in every quantizer.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     id: ClassVar[str]
+    knobs: ClassVar[tuple[Knob, ...]] = ()
 
     @property
     def needs_statistics(self) -> bool:
@@ -68,7 +75,7 @@ class Quantizer(BaseModel, ABC):
         Args:
             name: for messages.
             tensor: contiguous, of any shape, on any device.
-            statistics: calibration moments of this tensor, if there are any.
+            statistics: of this tensor, if there are any.
             mask: boolean, of the tensor's shape; False asks for a zero (pruning).
 
         Raises:

@@ -48,9 +48,9 @@ class Gptq(GridOptions):
             scale = whole if whole is not None else self.scales(name, matrix.weights)
             steps = spread(scale, matrix.weights.shape[1])
             steps = torch.where(steps > 0, steps, 1).expand_as(matrix.weights)
-            order, factor = ordered_inverse_factor(matrix.moments.inputs, self.damping)
-            keep = None if matrix.mask is None else matrix.mask[:, order]
-            rounded = round_columns(matrix.weights[:, order], steps[:, order], factor, self.limit, keep=keep)
+            order, factor = ordered_inverse_factor(matrix.statistics.inputs, self.damping)
+            mask = None if matrix.mask is None else matrix.mask[:, order]
+            rounded = round_columns(matrix.weights[:, order], steps[:, order], factor, self.limit, mask=mask)
             symbols.append(rounded[:, torch.argsort(order)])
             scales.append(scale)
         joined = integers(name, join(symbols, tensor.shape, transposed))

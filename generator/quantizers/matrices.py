@@ -41,13 +41,13 @@ class Calibrated:
 
     Attributes:
         weights: (out, in) float32.
-        moments: of the kind asked for.
+        statistics: of the kind asked for.
         tokens: those per token.
         mask: boolean (out, in), or None; False asks for a zero.
     """
 
     weights: Tensor
-    moments: MatrixStatistics
+    statistics: MatrixStatistics
     tokens: MatrixStatistics
     mask: Tensor | None
 
@@ -65,8 +65,8 @@ def calibrated(
     weights = finite_float32(name, tensor, quantizer)
     stack = split(name, weights, statistics.transposed)
     masks = [None] * len(stack) if mask is None else list(split(name, mask, statistics.transposed))
-    moments, tokens = (matched(name, tensor, statistics, which) for which in (kind, "token"))
-    found = [Calibrated(*matrix) for matrix in zip(stack, moments, tokens, masks, strict=True)]
+    chosen, tokens = (matched(name, tensor, statistics, which) for which in (kind, "token"))
+    found = [Calibrated(*matrix) for matrix in zip(stack, chosen, tokens, masks, strict=True)]
     return found, statistics.transposed
 
 

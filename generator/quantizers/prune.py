@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, PlainValidator
 from torch import Tensor
 
 from generator.errors import InputError
 from generator.quantizers.base import Quantized, Quantizer, finite_float32
+from generator.quantizers.knob import Knob
 from generator.quantizers.matrices import join, matched, split
 from generator.specs import construct
 from generator.statistics import TensorStatistics
+
+
+def _other(spec: Any) -> Quantizer:
+    """The quantizer of what is left: any but this one."""
+    from generator.quantizers import REGISTRY  # which imports this module
+
+    try:
+        return construct("quantizer", {name: make for name, make in REGISTRY.items() if name != Prune.id}, spec)
+    except InputError as error:
+        raise InputError(f"key 'then': {error}") from error
 
 
 class Prune(Quantizer):
@@ -27,28 +38,14 @@ class Prune(Quantizer):
     """
 
     id: ClassVar[str] = "prune"
+    knobs: ClassVar[tuple[Knob, ...]] = (Knob("fraction", 0.0, 1.0, usual=0.3, logarithmic=False),)
     fraction: float = Field(ge=0, le=1)
     by: Literal["magnitude", "sensitivity"] = "magnitude"
-    then: str | dict[str, Any] = "int6"
-    _inner: Quantizer = PrivateAttr()
-
-    def __hash__(self) -> int:
-        return hash((self.fraction, self.by, repr(self.then)))
-
-    @model_validator(mode="after")
-    def _make_inner(self) -> Prune:
-        from generator.quantizers import REGISTRY  # which imports this module
-
-        others = {name: factory for name, factory in REGISTRY.items() if name != self.id}
-        try:
-            self._inner = construct("quantizer", others, self.then)
-        except InputError as error:
-            raise InputError(f"key 'then': {error}") from error
-        return self
+    then: Annotated[Quantizer, PlainValidator(_other)] = Field("int6", validate_default=True)
 
     @property
     def needs_statistics(self) -> bool:
-        return self.by == "sensitivity" or self._inner.needs_statistics
+        return self.by == "sensitivity" or self.then.needs_statistics
 
     def quantize(
         self, name: str, tensor: Tensor, statistics: TensorStatistics | None = None, mask: Tensor | None = None
@@ -64,4 +61,4 @@ class Prune(Quantizer):
         kept = torch.ones(tensor.numel(), dtype=torch.bool, device=tensor.device)
         kept[importance.reshape(-1).argsort(stable=True)[: round(self.fraction * tensor.numel())]] = False
         kept = kept.reshape(tensor.shape) if mask is None else kept.reshape(tensor.shape) & mask
-        return self._inner.quantize(name, tensor, statistics, kept)
+        return self.then.quantize(name, tensor, statistics, kept)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from generator.errors import InputError
 from generator.quantizers.base import Quantizer, shifted
+from generator.quantizers.knob import Knob
 from runtime_stub.split import Array
 
 FLOAT16_MAX = 65504.0
@@ -34,6 +35,7 @@ class GridOptions(Quantizer):
             otherwise: outliers are rare, and codecs escape-code them.
     """
 
+    knobs: ClassVar[tuple[Knob, ...]] = (Knob("k", 0.1, 1e4, usual=12.85),)
     bits: int = Field(6, ge=2, le=8)
     scale: Literal["absmax", "sdclip", "mse"] = "absmax"
     per: Literal["tensor", "row", "group"] = "row"

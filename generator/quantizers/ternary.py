@@ -41,11 +41,11 @@ class _OneBit(Quantizer):
         if tensor.ndim < 2:
             raise InputError(f"tensor {name!r} has {tensor.ndim} dimensions, which is no matrix; {self.id} needs one")
         stack = split(name, weights, transposed)
-        masks = torch.ones_like(stack, dtype=torch.bool) if mask is None else split(name, mask, transposed)
+        mask = torch.ones_like(stack, dtype=torch.bool) if mask is None else split(name, mask, transposed)
         whole = self.per == "tensor"
-        symbols, scales, exact = self.round(name, stack, masks, transposed)
+        symbols, scales, exact = self.round(name, stack, mask, transposed)
         if statistics is not None and self.feedback and not exact:
-            symbols = self._with_feedback(name, tensor, statistics, stack, scales, masks)
+            symbols = self._with_feedback(name, tensor, statistics, stack, scales, mask)
         joined = integers(name, join(list(symbols.reshape(stack.shape)), tensor.shape, transposed))
         stored = stored_scales(scales)
         if scales.shape[1] > 1:
@@ -55,53 +55,73 @@ class _OneBit(Quantizer):
         return Quantized("scale", "float32", dtype_name(tensor.dtype), (joined, stored.reshape(*lead, *shape)))
 
     def round(
-        self, name: str, stack: Tensor, masks: Tensor | None = None, transposed: bool = False
+        self, name: str, stack: Tensor, mask: Tensor | None = None, transposed: bool = False
     ) -> tuple[Tensor, Tensor, bool]:
         """Symbols without feedback (rows, width), scales (rows, parts) or (1, 1), and whether they give every weight back
         exactly; of float32 weights (…, out, in)."""
-        whole = self.per == "tensor"
-        width = stack.shape[-1]
-        kept = torch.ones_like(stack, dtype=torch.bool) if masks is None else masks
-        shape = (1, stack.numel()) if whole else (math.prod(stack.shape[:-1]), width)
-        flat, kept = (values.reshape(shape) for values in (stack * kept, kept))
-        parts = 1 if whole or transposed or self.per == "row" else max(1, -(-width // self.group))
+        kept = torch.ones_like(stack, dtype=torch.bool) if mask is None else mask
+        flat, kept = self._rows(stack * kept), self._rows(kept)
+        whole_rows = self.per in ("tensor", "row") or transposed
+        parts = 1 if whole_rows else max(1, -(-stack.shape[-1] // self.group))
         cells, _ = grouped(flat, parts)
         real, _ = grouped(kept.float(), parts)
-        width = flat.shape[1]
         size = cells.abs()
         absmax = size.amax(-1) if cells.numel() else cells.new_zeros(cells.shape[:2])
-        least = torch.where((size > 0) & (real > 0), size, torch.inf).amin(-1) if cells.numel() else absmax
-        trained = bool(((least == absmax) | (absmax == 0)).all())
-        if self.binary and (flat[kept] == 0).any():
-            trained = False
-        if trained:
+        if _of_one_size(size, absmax, real) and not (self.binary and (flat[kept] == 0).any()):
             return torch.sign(flat), absmax, True
-        # Least squares for the given symbols: Σ|w| over the weights that are not zero, by their number. Compared with the
-        # mean over all weights this makes up for the share of zeros.
-        scales = size.sum(-1) / real.sum(-1).clamp(min=1)
-        if not self.binary:
-            chosen = (size > 0.5 * scales[..., None]) & (real > 0)
-            scales = (size * chosen).sum(-1) / chosen.sum(-1).clamp(min=1)
-        octaves = lift(scales, cells) if cells.numel() else 0
-        scales = lowered(as_float16(name, shifted(scales, octaves), absmax, self.id), octaves)
+        wanted = self._least_squares(size, real)
+        octaves = lift(wanted, cells) if cells.numel() else 0
+        scales = lowered(as_float16(name, shifted(wanted, octaves), absmax, self.id), octaves)
         if self.binary:
-            symbols = torch.where(flat < 0, -1.0, 1.0) * kept
-        else:
-            symbols = divide(flat, spread(scales, width)).round().clamp(-1, 1)
-        return symbols, scales, False
+            return torch.where(flat < 0, -1.0, 1.0) * kept, scales, False
+        return divide(flat, spread(scales, flat.shape[1])).round().clamp(-1, 1), scales, False
+
+    def _rows(self, stack: Tensor) -> Tensor:
+        """Weights (…, out, in) as rows of which none shares a scale with another."""
+        shape = (1, stack.numel()) if self.per == "tensor" else (math.prod(stack.shape[:-1]), stack.shape[-1])
+        return stack.reshape(shape)
+
+    def _least_squares(self, size: Tensor, real: Tensor) -> Tensor:
+        """The scale of each cell that fits its symbols best: Σ|w| over the weights that are not zero, by their number.
+
+        Compared with the mean over all weights this makes up for the share of zeros.
+
+        Args:
+            size: |w|, (rows, parts, weights).
+            real: likewise, 1 where there is a weight, 0 for padding and masked ones.
+        """
+        scales = size.sum(-1) / real.sum(-1).clamp(min=1)
+        if self.binary:
+            return scales
+        chosen = (size > 0.5 * scales[..., None]) & (real > 0)
+        return (size * chosen).sum(-1) / chosen.sum(-1).clamp(min=1)
 
     def _with_feedback(
-        self, name: str, tensor: Tensor, statistics: TensorStatistics, stack: Tensor, scales: Tensor, masks: Tensor
+        self, name: str, tensor: Tensor, statistics: TensorStatistics, stack: Tensor, scales: Tensor, mask: Tensor
     ) -> Tensor:
-        moments = matched(name, tensor, statistics, "token")
+        matrices = matched(name, tensor, statistics, "token")
         steps = spread(scales, stack.shape[2])
         steps = torch.where(steps > 0, steps, 1).expand(stack.shape[0] * stack.shape[1], stack.shape[2])
         symbols = []
-        for matrix, step, mask, moment in zip(stack, steps.reshape(stack.shape), masks, moments, strict=True):
-            order, factor = ordered_inverse_factor(moment.inputs, self.damping)
-            rounded = round_columns(matrix[:, order], step[:, order], factor, 1, self.binary, mask[:, order])
+        for matrix, step, kept, known in zip(stack, steps.reshape(stack.shape), mask, matrices, strict=True):
+            order, factor = ordered_inverse_factor(known.inputs, self.damping)
+            rounded = round_columns(matrix[:, order], step[:, order], factor, 1, self.binary, kept[:, order])
             symbols.append(rounded[:, torch.argsort(order)])
         return torch.stack(symbols)
+
+
+def _of_one_size(size: Tensor, absmax: Tensor, real: Tensor) -> bool:
+    """Whether the weights of each cell that are not zero are all as large: as they are when they were trained so.
+
+    Args:
+        size: |w|, (rows, parts, weights).
+        absmax: the largest of each cell.
+        real: likewise, 1 where there is a weight, 0 for padding and masked ones.
+    """
+    if not size.numel():
+        return True
+    least = torch.where((size > 0) & (real > 0), size, torch.inf).amin(-1)
+    return bool(((least == absmax) | (absmax == 0)).all())
 
 
 class Ternary(_OneBit):

@@ -11,9 +11,11 @@ from pydantic import Field
 from torch import Tensor
 
 from generator.quantizers.base import Quantized, Quantizer, dtype_name, integers
-from generator.quantizers.feedback import MOST_DAMPING, ordered_inverse_factor, round_both, round_columns
+from generator.quantizers.feedback import MOST_DAMPING, ordered_inverse_factor, round_columns
 from generator.quantizers.guard import Guard, damped, power, shares
+from generator.quantizers.knob import Knob
 from generator.quantizers.matrices import Calibrated, calibrated, join
+from generator.quantizers.two_sided import round_both
 from generator.statistics import TensorStatistics
 
 QUARTERS = 4  # exponents of the step grid per octave
@@ -44,6 +46,7 @@ class Waterfill(Quantizer):
     """
 
     id: ClassVar[str] = "waterfill"
+    knobs: ClassVar[tuple[Knob, ...]] = (Knob("alpha", 1e-9, 1e3, usual=5e-5),)
     alpha: float = Field(9e-5, ge=1e-20, le=1e20)
     output: Literal["full", "diagonal"] = "full"
     statistics: Literal["token", "sequence"] | None = None
@@ -77,26 +80,26 @@ class Waterfill(Quantizer):
 
     def _matrix(self, matrix: Calibrated) -> tuple[Tensor, Tensor, Tensor]:
         """Symbols (out, in), row exponents (out, 1) and column exponents (1, in), as float32 integers."""
-        moments = matrix.moments
-        if not moments.inputs.diagonal().any() or not moments.outputs.any():
+        known = matrix.statistics
+        if not known.inputs.diagonal().any() or not known.outputs.any():
             return _unseen(matrix.weights, matrix.mask)
-        order, factor = ordered_inverse_factor(moments.inputs, self.damping)
+        order, factor = ordered_inverse_factor(known.inputs, self.damping)
         weights = matrix.weights[:, order]
-        keep = torch.ones_like(weights, dtype=torch.bool) if matrix.mask is None else matrix.mask[:, order]
+        mask = torch.ones_like(weights, dtype=torch.bool) if matrix.mask is None else matrix.mask[:, order]
         tokens = damped(matrix.tokens.inputs, self.damping)[order][:, order]
-        expansion = damped(moments.inputs, self.damping)[order][:, order]
-        bounds = shares(self.guard, moments.outputs)
-        guard = Guard(weights, tokens, expansion, bounds, power(weights * ~keep, tokens))
+        expansion = damped(known.inputs, self.damping)[order][:, order]
+        bounds = shares(self.guard, known.outputs)
+        guard = Guard(weights, tokens, expansion, bounds, power(weights * ~mask, tokens))
         exponents = (QUARTERS * factor.diagonal().double().log2()).round()
         center = exponents.median()
         exponents -= center
-        grid = _Grid(weights, keep, factor, exponents, center + QUARTERS * math.log2(self.alpha), guard)
-        floor = self.output_damping * moments.outputs.mean()
-        wanted = grid.row_exponents((moments.outputs + floor).rsqrt())
+        grid = _Grid(weights, mask, factor, exponents, center + QUARTERS * math.log2(self.alpha), guard)
+        floor = self.output_damping * known.outputs.mean()
+        wanted = grid.row_exponents((known.outputs + floor).rsqrt())
         symbols, rows = _round_guarded(grid, wanted)
-        if self.output == "full" and moments.output_moment is not None:
-            shrunk = moments.output_moment * (1 - self.output_shrinkage)
-            shrunk.diagonal().copy_(moments.outputs + floor)
+        if self.output == "full" and known.output_moment is not None:
+            shrunk = known.output_moment * (1 - self.output_shrinkage)
+            shrunk.diagonal().copy_(known.outputs + floor)
             coupled = (rows == wanted) & symbols.any(1)
             _couple_rows(grid, shrunk, coupled.nonzero()[:, 0], symbols, rows)
         back = torch.argsort(order)
@@ -109,7 +112,7 @@ class _Grid:
 
     Attributes:
         weights: (out, in).
-        keep: boolean, likewise.
+        mask: boolean, likewise; False forces a zero.
         factor: U, (in, in).
         exponents: of the columns, (in,), in quarter octaves.
         base: what is to be added to a row's step in quarter octaves to make it the row's exponent.
@@ -117,7 +120,7 @@ class _Grid:
     """
 
     weights: Tensor
-    keep: Tensor
+    mask: Tensor
     factor: Tensor
     exponents: Tensor
     base: Tensor
@@ -138,7 +141,7 @@ def _round_guarded(grid: _Grid, wanted: Tensor) -> tuple[Tensor, Tensor]:
     rows = torch.arange(len(wanted), device=wanted.device)
     for attempt in range(ATTEMPTS):
         steps = grid.steps(exponents[rows])
-        symbols[rows] = rounded = round_columns(grid.weights[rows], steps, grid.factor, keep=grid.keep[rows])
+        symbols[rows] = rounded = round_columns(grid.weights[rows], steps, grid.factor, mask=grid.mask[rows])
         errors = rounded * steps - grid.weights[rows]
         broken = grid.guard.broken(rows, errors)
         if not attempt:
@@ -168,7 +171,7 @@ def _couple_rows(grid: _Grid, moment: Tensor, rows: Tensor, symbols: Tensor, exp
         ordered = rows[order]
         ordered_exponents = grid.row_exponents(factor.diagonal())
         steps = grid.steps(ordered_exponents)
-        rounded = round_both(grid.weights[ordered], steps, factor, grid.factor, grid.keep[ordered])
+        rounded = round_both(grid.weights[ordered], steps, factor, grid.factor, grid.mask[ordered])
         fine = ~grid.guard.broken(ordered, rounded * steps - grid.weights[ordered])
         if fine.all() or attempt == COUPLINGS - 1:
             symbols[ordered[fine]], exponents[ordered[fine]] = rounded[fine], ordered_exponents[fine]

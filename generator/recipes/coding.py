@@ -58,11 +58,9 @@ def coding_of(spec: str | Mapping[str, Any]) -> Coding:
 
 def chain_of(spec: Any) -> Chain | Auto:
     """The codec, and the filters before it, that an id or a table stands for; errors as for `coding_of`."""
-    if not isinstance(spec, str | Mapping):
-        raise InputError(f"a codec must be a name or a table, not {shown(spec)}")
-    options = {} if isinstance(spec, str) else dict(spec)
+    options = dict(spec) if isinstance(spec, Mapping) else {}
     asked = options.pop("filters", [])
-    codec = construct("codec", CODECS, spec if isinstance(spec, str) else options)
+    codec = construct("codec", CODECS, options if isinstance(spec, Mapping) else spec)
     for module in codec.requires:
         # Better now than after all the quantizing.
         if importlib.util.find_spec(module) is None:

@@ -29,7 +29,7 @@ def read_table(recipe: Mapping[str, Any] | str | Path | None, statistics: Statis
     """
     if recipe is None:
         if statistics is None:
-            raise InputError('golfpack fit needs a recipe that marks its knob (alpha = "fit"), or --stats')
+            raise InputError('golfpack fit needs a recipe that marks its knob (alpha = "fit"), or --statistics')
         return statistics_recipe(statistics, "fit"), "waterfill for all matrices"
     if isinstance(recipe, Mapping):
         return dict(recipe), "the recipe"

@@ -12,31 +12,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from generator.errors import InputError
+from generator.quantizers import Knob, knobs
 from generator.specs import is_fit, is_searched
 from generator.visible import shown
 
-
-@dataclass(frozen=True)
-class Knob:
-    """An option that sets the rate: its range, on which scale it is searched, and whether more of it means fewer bytes."""
-
-    name: str
-    low: float
-    high: float
-    logarithmic: bool = True
-
-
 LARGEST_END = 2**53  # of a range: whole numbers up to here are exact in any arithmetic
-
-KNOBS = {
-    "alpha": Knob("alpha", 1e-9, 1e3),
-    "k": Knob("k", 0.1, 1e4),
-    "fraction": Knob("fraction", 0.0, 1.0, False),
-}
 
 
 @dataclass(frozen=True)
@@ -62,7 +46,7 @@ class Choices:
     values: tuple[str | float | bool, ...]
 
 
-def find_knob(table: Mapping[str, Any], source: str) -> Knob:
+def find_knob(table: Mapping[str, Any], title: str) -> Knob:
     """The one option that the recipe marks to be fitted.
 
     Raises:
@@ -70,59 +54,60 @@ def find_knob(table: Mapping[str, Any], source: str) -> Knob:
     """
     marks = _marks(table, is_fit)
     if not marks:
-        raise InputError(f'{source} marks no knob; write for instance alpha = "fit" in place of a number')
+        raise InputError(f'{title} marks no knob; write for instance alpha = "fit" in place of a number')
     if len(marks) > 1:
-        raise InputError(f"{source} marks {', '.join(marks)}; golfpack fit searches one of them, give the others a number")
+        raise InputError(f"{title} marks {', '.join(marks)}; golfpack fit searches one of them, give the others a number")
     name, mark = next(iter(marks.items()))
-    if name not in KNOBS:
-        raise InputError(f"{source} marks {name!r}, which does not set the rate; known knobs: {', '.join(KNOBS)}")
-    knob = KNOBS[name]
+    known = knobs()
+    if name not in known:
+        raise InputError(f"{title} marks {name!r}, which does not set the rate; known knobs: {', '.join(sorted(known))}")
+    knob = known[name]
     if mark == "fit":
         return knob
-    low, high = _ends(mark["fit"], name, source)
+    low, high = _ends(mark["fit"], name, title)
     if not knob.low <= low < high <= knob.high:
-        raise InputError(f"{source}: the range of {name!r} must be [low, high] within [{knob.low:g}, {knob.high:g}]")
-    return Knob(name, float(low), float(high), knob.logarithmic)
+        raise InputError(f"{title}: the range of {name!r} must be [low, high] within [{knob.low:g}, {knob.high:g}]")
+    return replace(knob, low=float(low), high=float(high))
 
 
-def find_searched(table: Mapping[str, Any], source: str) -> list[Range | Choices]:
+def find_searched(table: Mapping[str, Any], title: str) -> list[Range | Choices]:
     """The options that the recipe marks to be searched by the metric, in the order of their names.
 
     Raises:
         InputError: a mark has an unknown key, an empty range or no choices, or two marks of one name differ.
     """
-    return [_searched(name, mark, source) for name, mark in sorted(_marks(table, is_searched, source).items())]
+    return [_searched(name, mark, title) for name, mark in sorted(_marks(table, is_searched, title).items())]
 
 
-def _searched(name: str, mark: dict[str, Any], source: str) -> Range | Choices:
+def _searched(name: str, mark: dict[str, Any], title: str) -> Range | Choices:
     unknown = set(mark) - {"search", "choices", "log", "name"}
     if unknown or ("search" in mark) == ("choices" in mark) or ("choices" in mark and "log" in mark):
         raise InputError(
-            f"{source}: the mark of {name!r} must be {{ search = [low, high] }}, with log = true if wanted, or "
+            f"{title}: the mark of {name!r} must be {{ search = [low, high] }}, with log = true if wanted, or "
             "{ choices = [a, b] }"
         )
     if "choices" in mark:
         values = mark["choices"]
         if not isinstance(values, list) or not values or any(not isinstance(v, str | int | float | bool) for v in values):
-            raise InputError(f"{source}: the choices of {name!r} must be a list of strings, numbers or booleans")
+            raise InputError(f"{title}: the choices of {name!r} must be a list of strings, numbers or booleans")
         return Choices(name, tuple(values))
-    low, high = _ends(mark["search"], name, source)
+    low, high = _ends(mark["search"], name, title)
     logarithmic = mark.get("log", False)
     if not isinstance(logarithmic, bool) or not low < high or (logarithmic and low <= 0):
         raise InputError(
-            f"{source}: the range of {name!r} must be [low, high], and above 0 with log = true (which is true or false)"
+            f"{title}: the range of {name!r} must be [low, high], and above 0 with log = true (which is true or false)"
         )
     return Range(name, low, high, logarithmic)
 
 
-def _ends(ends: Any, name: str, source: str) -> tuple[float, float]:
+def _ends(ends: Any, name: str, title: str) -> tuple[float, float]:
     if (
         isinstance(ends, list)
         and len(ends) == 2
         and all(isinstance(end, int | float) and not isinstance(end, bool) and abs(end) <= LARGEST_END for end in ends)
     ):
         return ends[0], ends[1]
-    raise InputError(f"{source}: the range of {name!r} must be [low, high]")
+    raise InputError(f"{title}: the range of {name!r} must be [low, high]")
 
 
 def with_value(table: Mapping[str, Any], value: float) -> dict[str, Any]:
@@ -140,17 +125,17 @@ def _name(item: Any, key: str) -> Any:
     return item.get("name", key) if isinstance(item, dict) else key
 
 
-def _marks(table: Mapping[str, Any], wanted: Callable[[Any], bool], source: str | None = None) -> dict[str, Any]:
-    """Marks by name. With `source`, marks of one name must be equal."""
+def _marks(table: Mapping[str, Any], wanted: Callable[[Any], bool], title: str | None = None) -> dict[str, Any]:
+    """Marks by name. With `title`, marks of one name must be equal."""
     found: dict[str, Any] = {}
 
     def note(name: str, item: Any) -> Any:
         if wanted(item):
             name = _name(item, name)
             if not isinstance(name, str):
-                raise InputError(f"{source or 'the recipe'}: the name of a mark must be a string, not {shown(name)}")
-            if source is not None and found.get(name, item) != item:
-                raise InputError(f"{source}: marks of {name!r} differ; give them names of their own, name = …")
+                raise InputError(f"{title or 'the recipe'}: the name of a mark must be a string, not {shown(name)}")
+            if title is not None and found.get(name, item) != item:
+                raise InputError(f"{title}: marks of {name!r} differ; give them names of their own, name = …")
             found.setdefault(name, item)
         return item
 

@@ -34,7 +34,7 @@ from generator.inputs import read_text
 from generator.quantizers import Quantizer
 from generator.quantizers.cast import Keep
 from generator.recipes.coding import Coding, coding_of
-from generator.specs import check_table, construct, explain
+from generator.specs import check_table, construct, explain, made_by
 from generator.visible import first_line
 
 if sys.version_info >= (3, 11):
@@ -77,7 +77,7 @@ class Recipe:
     """Rules in order, and where they came from (for messages)."""
 
     rules: tuple[Rule, ...]
-    source: str
+    title: str
     strict: bool = True  # a glob that matches nothing is an error
 
     def choose(self, tensors: Mapping[str, Tensor], names: Mapping[str, list[str]]) -> dict[str, Choice]:
@@ -96,7 +96,7 @@ class Recipe:
         for first, tensor in tensors.items():
             rule = next((r for r in self.rules if any(r.applies(name, tensor) for name in names[first])), None)
             if rule is None:
-                raise InputError(f"tensor {first!r} matches no rule of {self.source}; end it with a rule for '*'")
+                raise InputError(f"tensor {first!r} matches no rule of {self.title}; end it with a rule for '*'")
             real = tensor.is_floating_point() or tensor.is_complex()
             choices[first] = Choice(rule.quantizer if real else Keep(), rule.codec)
         return choices
@@ -105,21 +105,39 @@ class Recipe:
         for number, rule in enumerate(self.rules, 1):
             for pattern in rule.patterns:
                 if not any(fnmatchcase(name, pattern) for name in all_names):
-                    raise InputError(f"{self.source}: rule {number}: pattern {pattern!r} matches no tensor")
+                    raise InputError(f"{self.title}: rule {number}: pattern {pattern!r} matches no tensor")
+
+
+def quantizer_of(spec: Any) -> Quantizer:
+    """The quantizer that a recipe means by an id, or a table of an id and options.
+
+    Raises:
+        InputError: there is no such quantizer, or it has no such option.
+    """
+    return construct("quantizer", quantizers.REGISTRY, spec)
 
 
 class _RuleTable(BaseModel):
+    """A rule as TOML has it."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
     pattern: str | Annotated[list[str], Field(min_length=1)]
-    quantizer: str | dict[str, Any]
-    codec: str | dict[str, Any] | None = None
+    quantizer: Annotated[Quantizer, made_by(quantizer_of)]
+    codec: Annotated[Coding, made_by(coding_of)] | None = None
     min_ndim: int = Field(0, ge=0)
     min_elements: int = Field(0, ge=0)
 
+    def rule(self, default: Coding) -> Rule:
+        """The rule, with a codec for when it names none."""
+        patterns = (self.pattern,) if isinstance(self.pattern, str) else tuple(self.pattern)
+        return Rule(patterns, self.min_ndim, self.min_elements, self.quantizer, self.codec or default)
+
 
 class _RecipeTable(BaseModel):
+    """A recipe as TOML has it."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
-    codec: str | dict[str, Any] = "auto"
+    codec: Annotated[Coding, made_by(coding_of)] = Field("auto", validate_default=True)
     rule: list[_RuleTable] = Field(min_length=1)
 
 
@@ -131,7 +149,7 @@ def load_recipe(path: str | Path | None = None) -> Recipe:
     """
     path = Path(path) if path is not None else None
     table = read_recipe_table(path or DEFAULT_RECIPE)
-    return make_recipe(table, source=f"recipe {path}" if path else "the default recipe", strict=path is not None)
+    return make_recipe(table, title=f"recipe {path}" if path else "the default recipe", strict=path is not None)
 
 
 def read_recipe_table(file: str | Path) -> dict[str, Any]:
@@ -149,30 +167,15 @@ def read_recipe_table(file: str | Path) -> dict[str, Any]:
         raise InputError(f"recipe {file} cannot be read: {first_line(error)}") from error
 
 
-def make_recipe(table: Mapping[str, Any], source: str = "the recipe", strict: bool = True) -> Recipe:
+def make_recipe(table: Mapping[str, Any], title: str = "the recipe", strict: bool = True) -> Recipe:
     """A recipe from its table, as TOML would give it.
 
     Raises:
         InputError: an unknown key, quantizer, codec or option, or a value that an option can't have.
     """
-    check_table(table, source)
+    check_table(table, title)
     try:
         checked = _RecipeTable.model_validate(dict(table))
     except ValidationError as error:
-        raise InputError(f"{source}: {explain(error, _RecipeTable, _RuleTable)}") from error
-    rules = []
-    for number, rule in enumerate(checked.rule, 1):
-        codec = checked.codec if rule.codec is None else rule.codec
-        try:
-            rules.append(
-                Rule(
-                    (rule.pattern,) if isinstance(rule.pattern, str) else tuple(rule.pattern),
-                    rule.min_ndim,
-                    rule.min_elements,
-                    construct("quantizer", quantizers.REGISTRY, rule.quantizer),
-                    coding_of(codec),
-                )
-            )
-        except InputError as error:
-            raise InputError(f"{source}: rule {number}: {error}") from error
-    return Recipe(tuple(rules), source, strict)
+        raise InputError(f"{title}: {explain(error, _RecipeTable, _RuleTable)}") from error
+    return Recipe(tuple(rule.rule(checked.codec) for rule in checked.rule), title, strict)

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from generator.errors import CheckError, InputError
 from generator.payload import Payload
-from generator.quantizers import Quantized
-from generator.recipes.marks import Knob, find_knob, with_value
+from generator.quantizers import Knob, Quantized
+from generator.recipes.marks import find_knob, with_value
 from generator.recipes.recipe import make_recipe
 from generator.specs import check_table
 from generator.statistics import Statistics
@@ -29,7 +29,6 @@ from generator.weights.quantize import Cache, quantize_checkpoint
 EVALUATIONS = 12
 CLOSE = 0.001  # share of the budget that may stay unused
 Evaluate = Callable[[dict[str, Tensor]], Any]
-USUAL = {"alpha": 5e-5, "k": 12.85, "fraction": 0.3}  # where a search begins
 
 
 @dataclass(frozen=True)
@@ -186,7 +185,7 @@ def search(knob: Knob, budget: int, measure: Callable[[float], Point], start: fl
             best = point
         return 0.0 if (1 - CLOSE) * budget <= point.bytes <= budget else math.log(point.bytes) - target
 
-    usual = to_axis(USUAL[knob.name] if start is None else start)
+    usual = to_axis(knob.usual if start is None else start)
     position = usual if low < usual < high else (low + high) / 2
     stride = (high - low) / (16 if start is None else 256)
     newest = position, excess(position)

@@ -27,7 +27,7 @@ from generator.weights.quantize import Cache, as_statistics, quantize_checkpoint
 def encode_state_dict(
     state_dict: Mapping[str, Any],
     recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
-    stats: Statistics | str | Path | None = None,
+    statistics: Statistics | str | Path | None = None,
 ) -> bytes:
     """Quantize and code a state dict in memory.
 
@@ -35,7 +35,7 @@ def encode_state_dict(
         state_dict: name → tensor.
         recipe: a Recipe, its table, or the path of a TOML file; None for the default recipe, or with statistics for
             `waterfill` wherever they tell of a tensor.
-        stats: calibration statistics, or their file, for quantizers that use them.
+        statistics: calibration statistics, or their file, for quantizers that use them.
 
     Returns:
         The payload, which `decode_payload` and the packed script turn into the same tensors, bit for bit.
@@ -43,7 +43,7 @@ def encode_state_dict(
     Raises:
         InputError: a tensor or the recipe is unusable.
     """
-    statistics = as_statistics(stats)
+    statistics = as_statistics(statistics)
     return encode_checkpoint(from_state_dict(state_dict), as_recipe(recipe, statistics), statistics).data
 
 

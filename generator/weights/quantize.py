@@ -55,31 +55,31 @@ def quantize_checkpoint(
     if statistics is not None:
         statistics.check_against(checkpoint.tensors, checkpoint.names)
     choices = recipe.choose(checkpoint.tensors, checkpoint.names)
-    moments_of = {name: _moments(name, checkpoint, choices[name].quantizer, recipe, statistics) for name in checkpoint.tensors}
+    known = {name: _known(name, checkpoint, choices[name].quantizer, recipe, statistics) for name in checkpoint.tensors}
     for name, tensor in checkpoint.tensors.items():
         quantizer = choices[name].quantizer
         if name in cache.quantized and cache.quantized[name][0] == quantizer:
             continue
         try:
-            cache.quantized[name] = quantizer, quantizer.quantize(name, tensor, moments_of[name])
+            cache.quantized[name] = quantizer, quantizer.quantize(name, tensor, known[name])
         except InputError as error:
-            raise InputError(f"{error} ({recipe.source})") from error
+            raise InputError(f"{error} ({recipe.title})") from error
     quantized = {name: cache.quantized[name][1] for name in checkpoint.tensors}
     return quantized, {name: choice.codec for name, choice in choices.items()}
 
 
-def _moments(
+def _known(
     name: str, checkpoint: Checkpoint, quantizer: Quantizer, recipe: Recipe, statistics: Statistics | None
 ) -> TensorStatistics | None:
     """The statistics of a tensor; whether they are there is known before anything is computed."""
     names = checkpoint.names[name]
-    moments = statistics.find(names) if statistics is not None else None
-    if moments is None and quantizer.needs_statistics:
-        why = "give --stats" if statistics is None else statistics.why_missing(names)
-        raise InputError(f"tensor {name!r} has no statistics, which {quantizer.id} needs: {why} ({recipe.source})")
-    return moments
+    known = statistics.find(names) if statistics is not None else None
+    if known is None and quantizer.needs_statistics:
+        why = "give --statistics" if statistics is None else statistics.why_missing(names)
+        raise InputError(f"tensor {name!r} has no statistics, which {quantizer.id} needs: {why} ({recipe.title})")
+    return known
 
 
-def as_statistics(stats: Statistics | str | Path | None) -> Statistics | None:
+def as_statistics(statistics: Statistics | str | Path | None) -> Statistics | None:
     """Statistics from any of the forms that the API takes."""
-    return load_statistics(stats) if isinstance(stats, str | Path) else stats
+    return load_statistics(statistics) if isinstance(statistics, str | Path) else statistics

@@ -13,28 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from generator.calibration.aliases import Block, Parameters
-
-_LINEAR = {functional.linear}
-_EMBEDDING = {functional.embedding, torch.embedding}
-_MATMUL = {torch.matmul, torch.mm, Tensor.matmul, Tensor.mm, Tensor.__matmul__}
-_RIGHT_MATMUL = {Tensor.__rmatmul__}
-_ADDMM = {torch.addmm, Tensor.addmm}
-_COPIES = {
-    Tensor.to,
-    Tensor.float,
-    Tensor.double,
-    Tensor.half,
-    Tensor.bfloat16,
-    Tensor.type,
-    Tensor.type_as,
-    Tensor.contiguous,
-    Tensor.clone,
-    torch.clone,
-}
+from generator.calibration.operators import Copy, Linear, LookUp, Product, read_call
 
 
 @dataclass(frozen=True)
@@ -73,6 +55,15 @@ class Watch(TorchFunctionMode):
         self.begun: set[str] = set()  # parameters whose outputs were hooked
         self.largest_rows = 0
 
+    def begin_batch(self) -> None:
+        """Forget what is counted batch by batch."""
+        self.largest_rows = 0
+        self.pending.clear()
+
+    def why_missing(self) -> dict[str, str]:
+        """Why a parameter was not followed, where something was seen of it."""
+        return {**dict.fromkeys(self.begun, "no gradient reached it"), **self.elsewhere}
+
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
@@ -80,22 +71,18 @@ class Watch(TorchFunctionMode):
         result = func(*args, **kwargs)
         if not isinstance(result, Tensor):
             return result
-        if func in _LINEAR:
-            return self._linear(_argument(args, kwargs, 0, "input"), _argument(args, kwargs, 1, "weight"), result, func)
-        if func in _EMBEDDING:
-            # torch.embedding takes the weight first, functional.embedding the indices.
-            first, second = _argument(args, kwargs, 0, "input"), _argument(args, kwargs, 1, "weight")
-            indices, weight = (second, first) if first.is_floating_point() else (first, second)
-            return self._embedding(indices, weight, result)
-        if func in _MATMUL or func in _ADDMM:
-            skip = 1 if func in _ADDMM else 0
-            left, right = _matmul_arguments(args, kwargs, skip)
-            return self._matmul(left, right, result, func)
-        if func in _RIGHT_MATMUL:
-            return self._matmul(args[1], args[0], result, func)
-        if func is Tensor.__getitem__ and isinstance(args[1], Tensor) and args[1].dtype in (torch.int32, torch.int64):
-            return self._embedding(args[1], args[0], result)
-        self._other(func, args, kwargs, result)
+        match read_call(func, args, kwargs):
+            case Linear(inputs, weight):
+                return self._linear(inputs, weight, result, func)
+            case Product(left, right):
+                return self._product(left, right, result, func)
+            case LookUp(indices, weight):
+                return self._look_up(indices, weight, result)
+            case Copy(original):
+                if not self.parameters.track_copy(original, result):
+                    self._miss(original, func, "which moves its elements")
+            case None:
+                self._other(func, args, kwargs, result)
         return result
 
     def _linear(self, inputs: Tensor, weight: Tensor, result: Tensor, func: Callable[..., Any]) -> Tensor:
@@ -106,7 +93,7 @@ class Watch(TorchFunctionMode):
             return result
         return self._watch(inputs, weight, result)
 
-    def _matmul(self, left: Tensor, right: Tensor, result: Tensor, func: Callable[..., Any]) -> Tensor:
+    def _product(self, left: Tensor, right: Tensor, result: Tensor, func: Callable[..., Any]) -> Tensor:
         if self.parameters.find(right) is not None:
             if right.ndim != 2:
                 self._miss(right, func, "with a weight of other than two dimensions")
@@ -121,10 +108,8 @@ class Watch(TorchFunctionMode):
 
     def _watch(self, inputs: Tensor, weight: Tensor, result: Tensor, transposed: bool = False) -> Tensor:
         """Follow y = x Wᵀ; with `transposed`, the result is (out, tokens) instead of (tokens, out)."""
-        try:
-            blocks = self.parameters.locate(weight)
-        except LookupError as error:
-            self._note(weight, str(error))
+        blocks = self._locate(weight)
+        if not blocks:
             return result
         rows = inputs.detach().reshape(-1, inputs.shape[-1])
         self.largest_rows = max(self.largest_rows, len(rows))
@@ -142,16 +127,12 @@ class Watch(TorchFunctionMode):
 
         return self._hook(result, [block.name for block in blocks], deliver)
 
-    def _embedding(self, indices: Tensor, weight: Tensor, result: Tensor) -> Tensor:
+    def _look_up(self, indices: Tensor, weight: Tensor, result: Tensor) -> Tensor:
         if weight.ndim != 2:
             if self.parameters.find(weight) is not None:
                 self._note(weight, "rows of a parameter of other than two dimensions are looked up")
             return result
-        try:
-            blocks = self.parameters.locate(weight)
-        except LookupError as error:
-            self._note(weight, str(error))
-            return result
+        blocks = self._locate(weight)
         if len(blocks) != 1 or blocks[0].transposed:
             if blocks:
                 self._note(weight, "rows are looked up across several of its matrices")
@@ -165,6 +146,14 @@ class Watch(TorchFunctionMode):
             self.on_use(Use(block, "embedding", gradient.reshape(-1, gradient.shape[-1]).float(), flat))
 
         return self._hook(result, [block.name], deliver)
+
+    def _locate(self, weight: Tensor) -> list[Block]:
+        """The blocks of a weight; none where they can't be told, and the reason noted."""
+        try:
+            return self.parameters.locate(weight)
+        except LookupError as error:
+            self._note(weight, str(error))
+            return []
 
     def _hook(self, result: Tensor, names: list[str], deliver: Callable[[Tensor], None]) -> Tensor:
         if not torch.is_grad_enabled() or torch.is_inference_mode_enabled():
@@ -182,11 +171,7 @@ class Watch(TorchFunctionMode):
         return result
 
     def _other(self, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], result: Tensor) -> None:
-        """Follow changes of dtype; remember which other functions took a parameter."""
-        if func in _COPIES and args and isinstance(args[0], Tensor):
-            if not self.parameters.track_copy(args[0], result):
-                self._miss(args[0], func, "which moves its elements")
-            return
+        """Remember which other functions took a parameter."""
         for value in [*args, *kwargs.values()]:
             for tensor in value if isinstance(value, list | tuple) else (value,):
                 if not isinstance(tensor, Tensor) or tensor.ndim < 2 or not tensor.is_floating_point():
@@ -202,16 +187,3 @@ class Watch(TorchFunctionMode):
         found = self.parameters.find(weight)
         if found is not None:
             self.elsewhere.setdefault(found[0], why)
-
-
-def _argument(args: Sequence[Any], kwargs: dict[str, Any], position: int, name: str) -> Tensor:
-    value: Tensor = args[position] if len(args) > position else kwargs[name]
-    return value
-
-
-def _matmul_arguments(args: Sequence[Any], kwargs: dict[str, Any], skip: int) -> tuple[Tensor, Tensor]:
-    names = {0: ("input", "other"), 1: ("mat1", "mat2")}[skip]
-    left = args[skip] if len(args) > skip else kwargs[names[0]]
-    if len(args) > skip + 1:
-        return left, args[skip + 1]
-    return left, kwargs[names[1]] if names[1] in kwargs else kwargs["mat2"]

@@ -5,7 +5,7 @@ Per token (as in GPTQ, arXiv:2210.17323, and OBD): H = Σ x xᵀ / tokens and g_
 Per sequence (a Kronecker factorization of the Fisher information as in K-FAC, arXiv:1503.05671, of the gradient of the whole
 sequence; compare YAQA, arXiv:2505.22988): with G_s = Σ_t (∂L/∂y_t) x_tᵀ the gradient that sequence s gives the matrix, the
 first pass collects A = Σ_s G_sᵀ G_s / tokens, the second B = Σ_s G_s A⁻¹ G_sᵀ / (in · tokens). Errors in a weight add up
-coherently over the positions of a sequence; moments per token miss that. All uses of a weight (tied embeddings, looped
+coherently over the positions of a sequence; statistics per token miss that. All uses of a weight (tied embeddings, looped
 layers) enter G_s together.
 """
 
@@ -18,14 +18,14 @@ import torch
 from torch import Tensor
 
 from generator.calibration.aliases import Block, Parameters
-from generator.calibration.collect import Use
+from generator.calibration.watch import Use
 from generator.linear_algebra import damped_inverse_factor
 
 FULL_OUTPUT_LIMIT = 4096  # outputs up to which the whole output-side moment is kept, not only its diagonal
 
 
 @dataclass
-class _PerToken:
+class PerToken:
     """Sums over the tokens of all uses of one kind of one block."""
 
     inputs: Tensor  # (in, in), over the whole matrix
@@ -34,14 +34,13 @@ class _PerToken:
 
 
 @dataclass
-class Moments:
-    """The sums of one process; `reduce` adds up those of all processes."""
+class Sums:
+    """The sums of one process; `generator.calibration.processes` adds up those of all."""
 
     parameters: Parameters
-    sequences_wanted: bool
     tokens: int = 0
     sequences: int = 0
-    per_token: dict[tuple[Block, str], _PerToken] = field(default_factory=dict)
+    per_token: dict[tuple[Block, str], PerToken] = field(default_factory=dict)
     sequence_inputs: dict[tuple[str, int], Tensor] = field(default_factory=dict)  # A
     sequence_outputs: dict[tuple[str, int], Tensor] = field(default_factory=dict)  # B, or its diagonal
     transposed: dict[str, bool] = field(default_factory=dict)
@@ -57,7 +56,7 @@ class Moments:
         device = use.inputs.device
         sums = self.per_token.get((use.block, use.kind))
         if sums is None:
-            sums = _PerToken(torch.zeros(inputs, inputs, device=device), torch.zeros(outputs, device=device))
+            sums = PerToken(torch.zeros(inputs, inputs, device=device), torch.zeros(outputs, device=device))
             self.per_token[use.block, use.kind] = sums
         (first_in, last_in), (first_out, last_out) = use.block.inputs, use.block.outputs
         sums.inputs[first_in:last_in, first_in:last_in].addmm_(use.inputs.T, use.inputs)
@@ -132,7 +131,7 @@ def combine(pairs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """One pair (A, g) for a sum Σ_u g_u ⊗ H_u of several uses of a matrix.
 
     Row i's quadratic form is F_i = Σ_u g_ui H_u. A = Σ_i F_i, and g_i = tr(F_i A⁻¹) / in is its best multiple of A in the
-    metric of A: the same rule by which the moments per sequence are factored. (For one use it gives the pair back, up to
+    metric of A: the same rule by which those per sequence are factored. (For one use it gives the pair back, up to
     scale: Σ g = 1.)
 
     Args:
