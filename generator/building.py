@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 from typing_extensions import Unpack
 
-from generator.audit.artifact import read_artifact
+from generator.audit.artifact import Artifact, read_artifact
 from generator.audit.checking import RunCheck, check_written
 from generator.audit.inspection import Inspection, inspect_artifact
 from generator.audit.rehearsal import rehearse
 from generator.carriers import Written
 from generator.defaults import BUDGET
-from generator.emit import Options, emit
-from generator.errors import BudgetError, InputError
+from generator.emit import Emitted, Options, emit
+from generator.errors import BudgetError
 from generator.files import check_output, write_atomically
 from generator.packing import PackingOptions, packing_options
 from generator.payload import Payload
 from generator.placement import place_artifact
+from generator.progress import Listener, Stage, logger
 from generator.recipes.forms import as_recipe, read_table
 from generator.recipes.marks import find_searched
-from generator.recipes.recipe import Recipe, make_recipe
-from generator.search.fitting import Fit, Point, Trial, points_json, search_recipe
-from generator.search.study import StudyOptions, search_study
+from generator.recipes.recipe import Recipe
+from generator.search.comparing import best_of, search_recipes
+from generator.search.results import Fit, points_json
+from generator.search.study import StudyOptions
 from generator.source.script import Script, read_script
 from generator.statistics import Statistics
 from generator.weights.checkpoint import Checkpoint, from_state_dict, load_checkpoint, select_state_dict
@@ -44,6 +46,7 @@ def build(
     key: str | None = None,
     budget: int | None = BUDGET,
     check: RunCheck | None = None,
+    progress: Listener | None = None,
     **packing: Unpack[PackingOptions],
 ) -> Inspection:
     """Pack a script and its weights into one self-extracting file.
@@ -58,6 +61,7 @@ def build(
         key: where in a nested checkpoint the state dict is.
         budget: bytes that the file may have; None for no limit.
         check: run the script and the packed file before it is put in place, and compare what they do; see `generator.check`.
+        progress: told of each step; see `generator.progress`.
         packing: what is carried besides, and how the code is shrunk; see `generator.packing.PackingOptions`.
 
     Returns:
@@ -68,15 +72,11 @@ def build(
         BudgetError: the file would exceed the budget; nothing is written.
         CheckError: the packed file does something else than the script; nothing is written.
     """
-    inputs = _files(script, weights, recipe, stats, *packing.get("include", ()))
-    check_output(output, inputs)
-    parsed = read_script(script)
-    options = packing_options(parsed, packing)
-    place = check_output(output, [*inputs, *options.bundle.paths])
+    program = _program(script, packing, [output], weights, recipe, stats)
     checkpoint = _checkpoint(weights, key)
-    statistics = as_statistics(stats)
-    payload = encode_checkpoint(checkpoint, as_recipe(recipe, statistics), statistics)
-    return _finish_emitted(parsed, payload, options, place, budget, check)
+    payload = _payload(checkpoint, recipe, stats, progress)
+    emitted = _emit(program, payload, progress)
+    return _finish(program, payload, emitted, budget, check, progress)
 
 
 def wrap(
@@ -85,15 +85,13 @@ def wrap(
     *,
     budget: int | None = BUDGET,
     check: RunCheck | None = None,
+    progress: Listener | None = None,
     **packing: Unpack[PackingOptions],
 ) -> Inspection:
     """Pack a script that carries no weights; arguments, result and errors as for `build`."""
-    inputs = _files(script, *packing.get("include", ()))
-    check_output(output, inputs)
-    parsed = read_script(script)
-    options = packing_options(parsed, packing)
-    place = check_output(output, [*inputs, *options.bundle.paths])
-    return _finish_emitted(parsed, None, options, place, budget, check)
+    program = _program(script, packing, [output])
+    emitted = _emit(program, None, progress)
+    return _finish(program, None, emitted, budget, check, progress)
 
 
 def encode(
@@ -103,12 +101,15 @@ def encode(
     recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
     stats: Statistics | str | Path | None = None,
     key: str | None = None,
+    progress: Listener | None = None,
 ) -> Inspection:
     """Write the payload alone, for running the unpacked script with GOLFPACK_PAYLOAD; arguments as for `build`."""
-    place = check_output(output, _files(weights, recipe, stats))
-    statistics = as_statistics(stats)
-    payload = encode_checkpoint(_checkpoint(weights, key), as_recipe(recipe, statistics), statistics)
-    return _finish(Written(payload.data), place, None, payload)
+    place = check_output(output, _paths(weights, recipe, stats))
+    checkpoint = _checkpoint(weights, key)
+    payload = _payload(checkpoint, recipe, stats, progress)
+    read = _read_back(Written(payload.data), place, None)
+    _write(read, payload, progress)
+    return read.inspection
 
 
 def fit(
@@ -122,9 +123,8 @@ def fit(
     budget: int = BUDGET,
     evaluate: Callable[[dict[str, Tensor]], Any] | None = None,
     points: str | Path | None = None,
-    report: Callable[[str, str, Point], None] | None = None,
     study: StudyOptions | None = None,
-    report_trial: Callable[[str, str, Trial], None] | None = None,
+    progress: Listener | None = None,
     **packing: Unpack[PackingOptions],
 ) -> tuple[Inspection, list[Fit]]:
     """Build the largest artifact within a budget by searching the options that each recipe marks (`generator.recipes.marks`).
@@ -136,10 +136,9 @@ def fit(
         evaluate: metric of a state dict (less is better), asked at each point; it chooses among several recipes, of which
             the first is taken otherwise.
         points: JSON file for all points.
-        report: called with recipe, knob and point after each evaluation.
         study: how options are searched that a recipe marks beside its knob; its storage is by default a SQLite file beside
             the output.
-        report_trial: called with recipe, knob and trial after each trial of a study.
+        progress: told of each step; its events of stages "fit" and "study" bring each `Point` and `Trial` as a result.
 
     Returns:
         What the written file holds, and the search of each recipe.
@@ -149,44 +148,66 @@ def fit(
         CheckError: no value of a knob fits the budget.
     """
     judge = getattr(getattr(evaluate, "__code__", None), "co_filename", None)
-    inputs = _files(script, weights, stats, judge, *(recipes or ()), *packing.get("include", ()))
-    place = check_output(output, inputs)
+    place = check_output(output)
     study = study or StudyOptions()
+    outputs = [output]
     if study.storage is None:
         database = place.with_suffix(".study.db")
-        check_output(database, [*inputs, place])
         study = replace(study, storage=f"sqlite:///{database}")
-        inputs = [*inputs, database]
+        outputs.append(database)
     if points is not None:
-        check_output(points, [*inputs, place])
-    parsed = read_script(script)
-    options = packing_options(parsed, packing)
-    for path in (output, points):
-        if path is not None:
-            check_output(path, [*inputs, *options.bundle.paths])
+        outputs.append(points)
+    program = _program(script, packing, outputs, weights, stats, judge, *(recipes or ()))
     checkpoint = _checkpoint(weights, key)
     statistics = as_statistics(stats)
-    fits = []
-    chosen: list[Mapping[str, Any] | str | Path | None] = [*recipes] if recipes else [None]
-    for recipe in chosen:
-        table, source = read_table(recipe, statistics)
-        known: dict[str, Any] = {
-            "statistics": statistics,
-            "budget": budget,
-            "size": lambda payload: emit(parsed, payload, options, place.stem).written.size,
-        }
-        if find_searched(table, source):
-            if evaluate is None:
-                raise InputError(f"{source} marks options for a study, which needs a metric; give --evaluate")
-            place.parent.mkdir(parents=True, exist_ok=True)  # for the study's file
-            fits.append(search_study(checkpoint, table, source, study, evaluate=evaluate, report=report_trial, **known))
-        else:
-            fits.append(search_recipe(checkpoint, table, source, evaluate=evaluate, report=report, **known))
+    tables = [read_table(recipe, statistics) for recipe in recipes] if recipes else [read_table(None, statistics)]
+    if evaluate is not None and any(find_searched(*table) for table in tables):
+        place.parent.mkdir(parents=True, exist_ok=True)  # for the study's file
+    fits = search_recipes(
+        checkpoint,
+        tables,
+        study,
+        statistics=statistics,
+        budget=budget,
+        size=lambda payload: _emit(program, payload, progress).written.size,
+        evaluate=evaluate,
+        progress=progress,
+    )
     if points is not None:
         write_atomically(points, points_json(fits, budget).encode())
-    best = min(fits, key=lambda one: one.metric) if evaluate is not None else fits[0]
-    payload = encode_checkpoint(checkpoint, make_recipe(best.table, best.recipe), statistics)
-    return _finish_emitted(parsed, payload, options, place, budget), fits
+    payload = best_of(fits).payload
+    emitted = _emit(program, payload, progress)
+    return _finish(program, payload, emitted, budget, None, progress), fits
+
+
+@dataclass(frozen=True)
+class _Program:
+    """A script, how it is packed, and where to, links followed."""
+
+    script: Script
+    options: Options
+    output: Path
+
+
+def _program(script: str | Path, packing: PackingOptions, outputs: Sequence[str | Path], *inputs: object) -> _Program:
+    """What is to be packed, read before anything is computed; the first output is the artifact's.
+
+    Raises:
+        InputError: it can't be read, or an output can't be written, is an input or another output.
+    """
+    files = _paths(script, *inputs, *packing.get("include", ()))
+    for number, output in enumerate(outputs):
+        check_output(output, [*files, *outputs[:number]])
+    parsed = read_script(script)
+    options = packing_options(parsed, packing)
+    for output in outputs:
+        check_output(output, options.bundle.paths)
+    return _Program(parsed, options, check_output(outputs[0]))
+
+
+def _paths(*inputs: object) -> list[Path]:
+    """Those of a command's inputs that are files."""
+    return [Path(one) for one in inputs if isinstance(one, str | Path)]
 
 
 def _checkpoint(weights: str | Path | Mapping[str, Any], key: str | None) -> Checkpoint:
@@ -195,36 +216,77 @@ def _checkpoint(weights: str | Path | Mapping[str, Any], key: str | None) -> Che
     return from_state_dict(select_state_dict(weights, key, "the state dict") if key else weights)
 
 
-def _files(*inputs: object) -> list[Path]:
-    """Those of a command's inputs that are files."""
-    return [Path(one) for one in inputs if isinstance(one, str | Path)]
+def _payload(
+    checkpoint: Checkpoint,
+    recipe: Recipe | Mapping[str, Any] | str | Path | None,
+    stats: Statistics | str | Path | None,
+    progress: Listener | None,
+) -> Payload:
+    """Quantized and coded."""
+    statistics = as_statistics(stats)
+    payload = encode_checkpoint(checkpoint, as_recipe(recipe, statistics), statistics, progress)
+    logger("code").info("payload of %d bytes by %s", len(payload.data), ", ".join(sorted(payload.decoders)))
+    return payload
 
 
-def _finish_emitted(
-    script: Script, payload: Payload | None, options: Options, output: Path, budget: int | None, check: RunCheck | None = None
-) -> Inspection:
-    emitted = emit(script, payload, options, output.stem)
-    notes = list(emitted.notes)
-    data = payload.data if payload is not None else None
-
-    def compare() -> None:
-        if check is not None:
-            notes.extend(check_written(script.path, emitted.written, output.name, data, check).sentences())
-
-    return replace(_finish(emitted.written, output, budget, payload, compare), notes=notes)
+def _emit(program: _Program, payload: Payload | None, progress: Listener | None) -> Emitted:
+    """Rendered, minified and carried."""
+    with Stage("minify", progress) as stage:
+        emitted = emit(program.script, payload, program.options, program.output.stem)
+    stage.log.info(
+        "carrier %s, code by %s, names by %s: %d bytes", emitted.carrier, emitted.coder, emitted.variant, emitted.written.size
+    )
+    return emitted
 
 
 def _finish(
-    written: Written, output: Path, budget: int | None, payload: Payload | None, check: Callable[[], None] = lambda: None
+    program: _Program,
+    payload: Payload | None,
+    emitted: Emitted,
+    budget: int | None,
+    check: RunCheck | None,
+    progress: Listener | None,
 ) -> Inspection:
-    """Read back what is about to be written, hold it against the budget, check and rehearse it, and put it in place."""
+    """Read back, compared, and written."""
+    read = _read_back(emitted.written, program.output, budget)
+    compared = _compare(program, payload, emitted, check, progress)
+    _write(read, payload, progress)
+    return replace(read.inspection, notes=[*emitted.notes, *compared])
+
+
+@dataclass(frozen=True)
+class _ReadBack:
+    """What is about to be written, taken apart again."""
+
+    written: Written
+    artifact: Artifact
+    inspection: Inspection
+
+
+def _read_back(written: Written, output: Path, budget: int | None) -> _ReadBack:
     artifact = read_artifact(output, written)
     inspection = inspect_artifact(artifact)
     if budget is not None and written.size > budget:
         raise BudgetError(
             f"{output} would have {written.size:,} bytes, {written.size - budget:,} over the budget of {budget:,}", inspection
         )
-    check()
+    return _ReadBack(written, artifact, inspection)
+
+
+def _compare(
+    program: _Program, payload: Payload | None, emitted: Emitted, check: RunCheck | None, progress: Listener | None
+) -> list[str]:
+    """What `--check` found."""
+    if check is None:
+        return []
     data = payload.data if payload is not None else None
-    place_artifact(output, written, lambda main: rehearse(artifact, main, data) if artifact.code else None)
-    return inspection
+    with Stage("check", progress):
+        return check_written(program.script.path, emitted.written, program.output.name, data, check).sentences()
+
+
+def _write(read: _ReadBack, payload: Payload | None, progress: Listener | None) -> None:
+    """Rehearsed, and put in place."""
+    artifact, data = read.artifact, payload.data if payload is not None else None
+    with Stage("write", progress) as stage:
+        place_artifact(artifact.path, read.written, lambda main: rehearse(artifact, main, data) if artifact.code else None)
+    stage.log.info("%s: %d bytes", artifact.path, read.written.size)

@@ -13,7 +13,7 @@ from test_calibrated_quantizers import weights
 import generator
 from generator.errors import CheckError, InputError
 from generator.recipes.marks import Choices, Range, find_knob, find_searched, with_value, with_values
-from generator.search.fitting import Fit
+from generator.search.results import Fit
 from generator.search.study import StudyOptions
 
 RULE = {

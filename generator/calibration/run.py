@@ -15,11 +15,11 @@ from generator.calibration.aliases import Block, Parameters
 from generator.calibration.collect import Use, Watch
 from generator.calibration.moments import Moments, combine
 from generator.errors import InputError
+from generator.progress import Listener, Stage
 from generator.statistics import Statistics
 from generator.user_code import call
 
 Loss = Callable[[nn.Module, Any], Tensor]
-Progress = Callable[[int, int], None]  # batches done, batches in all
 
 
 def collect_statistics(
@@ -29,7 +29,7 @@ def collect_statistics(
     *,
     kind: str = "sequence",
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Listener | None = None,
 ) -> Statistics:
     """Run a model over batches and collect the moments of every weight that can be attributed.
 
@@ -40,7 +40,7 @@ def collect_statistics(
         loss: `loss(model, batch)`, the loss summed over the batch's tokens, in nats.
         kind: "token" (one pass: H, g) or "sequence" (two passes: also A, B).
         seed: of torch's generators at the start of each pass, for losses that sample labels.
-        progress: called after each batch.
+        progress: told of each batch of each pass, as stage "calibrate".
 
     Under torch.distributed each process brings its own batches, and the sums are all-reduced.
 
@@ -61,21 +61,24 @@ def collect_statistics(
     for parameter in required:
         parameter.requires_grad_(False)
     try:
-        watch = _first_pass(model, made, loss, moments, seed, lambda done: progress and progress(done, total))
-        _reduce(moments)
-        if kind == "sequence":
-            factors = moments.inverse_factors()
-            _second_pass(model, made, loss, moments, factors, seed, lambda done: progress and progress(len(made) + done, total))
-            _reduce_group(moments.sequence_outputs)
+        with Stage("calibrate", progress, total) as stage:
+            watch = _first_pass(model, made, loss, moments, seed, stage)
+            _reduce(moments)
+            if kind == "sequence":
+                factors = moments.inverse_factors()
+                _second_pass(model, made, loss, moments, factors, seed, stage)
+                _reduce_group(moments.sequence_outputs)
     finally:
         for parameter in required:
             parameter.requires_grad_(True)
-    return _statistics(moments, watch, kind)
+    statistics = _statistics(moments, watch, kind)
+    stage.log.info(
+        "%d weights, %d without statistics; %d tokens", len(statistics.shapes), len(statistics.missing), moments.tokens
+    )
+    return statistics
 
 
-def _first_pass(
-    model: nn.Module, batches: list[Any], loss: Loss, moments: Moments, seed: int, report: Callable[[int], Any]
-) -> Watch:
+def _first_pass(model: nn.Module, batches: list[Any], loss: Loss, moments: Moments, seed: int, stage: Stage) -> Watch:
     _seed(seed)
     watch = Watch(moments.parameters, lambda use: None)
     for number, batch in enumerate(batches, 1):
@@ -85,7 +88,7 @@ def _first_pass(
         _run(model, batch, loss, watch, collector, number)
         moments.tokens += watch.largest_rows
         moments.sequences += sequences
-        report(number)
+        stage.step()
     return watch
 
 
@@ -96,7 +99,7 @@ def _second_pass(
     moments: Moments,
     factors: dict[tuple[str, int], Tensor],
     seed: int,
-    report: Callable[[int], Any],
+    stage: Stage,
 ) -> None:
     _seed(seed)
     watch = Watch(moments.parameters, lambda use: None)
@@ -104,7 +107,7 @@ def _second_pass(
         sequences = _sequences(batch)
         collector = _Collector(watch, moments, sequences, lambda uses, count: moments.add_output_side(uses, count, factors))
         _run(model, batch, loss, watch, collector, number)
-        report(number)
+        stage.step()
 
 
 class _Collector:

@@ -16,6 +16,7 @@ from generator.codecs.base import specs_of
 from generator.errors import InputError
 from generator.manifest import check_writable
 from generator.payload import Payload, StoredTensor, Stream, check_decodes_to, write_payload
+from generator.progress import Listener
 from generator.quantizers import Quantized
 from generator.recipes.forms import as_recipe
 from generator.recipes.recipe import Recipe
@@ -43,6 +44,7 @@ def encode_state_dict(
     state_dict: Mapping[str, Any],
     recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
     stats: Statistics | str | Path | None = None,
+    progress: Listener | None = None,
 ) -> bytes:
     """Quantize and code a state dict in memory.
 
@@ -51,6 +53,7 @@ def encode_state_dict(
         recipe: a Recipe, its table, or the path of a TOML file; None for the default recipe, or with statistics for
             `waterfill` wherever they tell of a tensor.
         stats: calibration statistics, or their file, for quantizers that use them.
+        progress: told of each step; see `generator.progress`.
 
     Returns:
         The payload, which `decode_payload` and the packed script turn into the same tensors, bit for bit.
@@ -59,12 +62,14 @@ def encode_state_dict(
         InputError: a tensor or the recipe is unusable.
     """
     statistics = as_statistics(stats)
-    return encode_checkpoint(from_state_dict(state_dict), as_recipe(recipe, statistics), statistics).data
+    return encode_checkpoint(from_state_dict(state_dict), as_recipe(recipe, statistics), statistics, progress).data
 
 
-def encode_checkpoint(checkpoint: Checkpoint, recipe: Recipe, statistics: Statistics | None = None) -> Payload:
+def encode_checkpoint(
+    checkpoint: Checkpoint, recipe: Recipe, statistics: Statistics | None = None, progress: Listener | None = None
+) -> Payload:
     """Quantize and code a checkpoint; the result has been decoded and compared before it is returned."""
-    quantized, codecs = quantize_checkpoint(checkpoint, recipe, statistics)
+    quantized, codecs = quantize_checkpoint(checkpoint, recipe, statistics, progress=progress)
     payload = code(quantized, codecs, checkpoint.names, Cache())
     check_decodes_to(payload.data, {name: q.tensor() for name, q in quantized.items()})
     return payload

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torch import Tensor
+
 from generator.codecs import Codec, Encoded
 from generator.errors import InputError
+from generator.progress import Listener, logger, track
 from generator.quantizers import Quantized, Quantizer
 from generator.recipes.recipe import Recipe
 from generator.statistics import Statistics, TensorStatistics, load_statistics
 from generator.weights.checkpoint import Checkpoint
 from runtime_stub.split import Array
+
+log = logger("quantize")
 
 
 @dataclass
@@ -41,9 +48,20 @@ class Cache:
 
 
 def quantize_checkpoint(
-    checkpoint: Checkpoint, recipe: Recipe, statistics: Statistics | None = None, cache: Cache | None = None
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    statistics: Statistics | None = None,
+    cache: Cache | None = None,
+    progress: Listener | None = None,
 ) -> tuple[dict[str, Quantized], dict[str, Codec]]:
     """What each tensor becomes, and the codec for it; what the cache knows is not computed again.
+
+    Args:
+        checkpoint: the tensors.
+        recipe: which quantizer and codec each gets.
+        statistics: of calibration.
+        cache: of earlier calls with the same checkpoint and statistics.
+        progress: told of each tensor that is quantized, as stage "quantize".
 
     Raises:
         InputError: a tensor, the recipe or the statistics are unusable.
@@ -53,16 +71,28 @@ def quantize_checkpoint(
         statistics.check_against(checkpoint.tensors, checkpoint.names)
     choices = recipe.choose(checkpoint.tensors, checkpoint.names)
     moments_of = {name: _moments(name, checkpoint, choices[name].quantizer, recipe, statistics) for name in checkpoint.tensors}
-    for name, tensor in checkpoint.tensors.items():
+    counts = Counter(choice.quantizer.id for choice in choices.values())
+    log.info("by %s: %s", recipe.source, ", ".join(f"{count} × {id}" for id, count in sorted(counts.items())))
+    outdated = [
+        name for name, choice in choices.items() if name not in cache.quantized or cache.quantized[name][0] != choice.quantizer
+    ]
+    for name in track(outdated, "quantize", progress):
         quantizer = choices[name].quantizer
-        if name in cache.quantized and cache.quantized[name][0] == quantizer:
-            continue
         try:
-            cache.quantized[name] = quantizer, quantizer.quantize(name, tensor, moments_of[name])
+            cache.quantized[name] = quantizer, _quantize(name, checkpoint.tensors[name], quantizer, moments_of[name])
         except InputError as error:
             raise InputError(f"{error} ({recipe.source})") from error
     quantized = {name: cache.quantized[name][1] for name in checkpoint.tensors}
     return quantized, {name: choice.codec for name, choice in choices.items()}
+
+
+def _quantize(name: str, tensor: Tensor, quantizer: Quantizer, moments: TensorStatistics | None) -> Quantized:
+    started = time.perf_counter()
+    result = quantizer.quantize(name, tensor, moments)
+    arrays = " + ".join(f"{array.dtype}{list(array.shape)}" for array in result.arrays)
+    seconds = time.perf_counter() - started
+    log.debug("%s %s by %r: %s %s in %.2f s", name, list(tensor.shape), quantizer, result.dequantizer, arrays, seconds)
+    return result
 
 
 def _moments(
