@@ -234,7 +234,7 @@ def _emit(program: _Program, payload: Payload | None, progress: Listener | None)
     with Stage("minify", progress) as stage:
         emitted = emit(program.script, payload, program.options, program.output.stem)
     stage.log.info(
-        "carrier %s, code by %s, names by %s: %d bytes", emitted.carrier, emitted.coder, emitted.variant, emitted.written.size
+        "carrier %s, code by %s, names %s: %d bytes", emitted.carrier, emitted.coder, emitted.variant, emitted.written.size
     )
     return emitted
 

@@ -17,7 +17,10 @@ from generator.visible import visible
 
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress; results, notes and errors alone.")]
 VerboseOption = Annotated[
-    int, typer.Option("--verbose", "-v", count=True, metavar="", help="Log what is decided; -vv: each tensor, too.")
+    int,
+    typer.Option(
+        "--verbose", "-v", count=True, metavar="", show_default=False, help="Log what is decided; -vv: each tensor, too."
+    ),
 ]
 LEVELS = (logging.INFO, logging.DEBUG)  # of -v and -vv
 
@@ -30,13 +33,13 @@ def shown(console: Console, quiet: bool, verbose: int, results: bool = False) ->
         console: of standard error. Bars are shown where that is a terminal; they vanish when the work ends, however it does.
         quiet: show neither bars nor results.
         verbose: 1 for log lines of stages, more for those of each step.
-        results: print a line for each result of a step as it comes, to a terminal or not.
+        results: print a line for each result of a step as it comes, to a terminal or not; log lines tell of them, too.
     """
     listeners: list[Listener] = []
     with ExitStack() as stack:
         if not quiet and sys.stderr.isatty():
             listeners.append(stack.enter_context(_bars(console)))
-        if not quiet and results:
+        if results and not quiet and not verbose:
             listeners.append(lambda event: say(console, event.detail) if event.result is not None else None)
         if verbose:
             stack.callback(_log_to(console, LEVELS[min(verbose, len(LEVELS)) - 1]))
@@ -69,17 +72,26 @@ def _bars(console: Console) -> Iterator[Listener]:
         yield tell
 
 
+class _Lines(logging.Formatter):
+    """One line for each record, with its stage; names in it are shown, never acted on."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.stage = record.name.removeprefix("golfpack.")
+        return visible(super().format(record))
+
+
 def _log_to(console: Console, level: int) -> Callable[[], None]:
     """Show golfpack's log lines from this level on; gives what ends it."""
-    from rich.highlighter import NullHighlighter
-    from rich.logging import RichHandler
+    handler: logging.Handler
+    if sys.stderr.isatty():
+        from rich.highlighter import NullHighlighter
+        from rich.logging import RichHandler
 
-    class Lines(logging.Formatter):
-        def format(self, record: logging.LogRecord) -> str:
-            return visible(f"{record.name.removeprefix('golfpack.')}: {record.getMessage()}")
-
-    handler = RichHandler(console=console, show_path=False, highlighter=NullHighlighter(), log_time_format="[%X]")
-    handler.setFormatter(Lines())
+        handler = RichHandler(console=console, show_path=False, highlighter=NullHighlighter(), log_time_format="[%X]")
+        handler.setFormatter(_Lines("%(stage)s: %(message)s"))
+    else:  # which nothing wraps
+        handler = logging.StreamHandler()
+        handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(stage)s: %(message)s"))
     log = logging.getLogger("golfpack")
     before = log.level
     log.addHandler(handler)
