@@ -10,18 +10,15 @@ from typing import Any
 from torch import Tensor
 from typing_extensions import Unpack
 
-from generator.audit.artifact import Artifact, read_artifact
-from generator.audit.checking import RunCheck, check_written
-from generator.audit.inspection import Inspection, inspect_artifact
-from generator.audit.rehearsal import rehearse
+from generator.audit.checking import RunCheck
+from generator.audit.inspection import Inspection
 from generator.carriers import Written
 from generator.defaults import BUDGET
 from generator.emit import Emitted, Options, emit
-from generator.errors import BudgetError
 from generator.files import check_output, write_atomically
+from generator.finishing import compare, read_back, write
 from generator.packing import PackingOptions, packing_options
 from generator.payload import Payload
-from generator.placement import place_artifact
 from generator.progress import Listener, Stage, logger
 from generator.recipes.forms import as_recipe, read_table
 from generator.recipes.marks import find_searched
@@ -107,8 +104,8 @@ def encode(
     place = check_output(output, _paths(weights, recipe, stats))
     checkpoint = _checkpoint(weights, key)
     payload = _payload(checkpoint, recipe, stats, progress)
-    read = _read_back(Written(payload.data), place, None)
-    _write(read, payload, progress)
+    read = read_back(Written(payload.data), place, None)
+    write(read, payload, progress)
     return read.inspection
 
 
@@ -248,45 +245,7 @@ def _finish(
     progress: Listener | None,
 ) -> Inspection:
     """Read back, compared, and written."""
-    read = _read_back(emitted.written, program.output, budget)
-    compared = _compare(program, payload, emitted, check, progress)
-    _write(read, payload, progress)
+    read = read_back(emitted.written, program.output, budget)
+    compared = compare(program.script.path, read, payload, check, progress) if check is not None else []
+    write(read, payload, progress)
     return replace(read.inspection, notes=[*emitted.notes, *compared])
-
-
-@dataclass(frozen=True)
-class _ReadBack:
-    """What is about to be written, taken apart again."""
-
-    written: Written
-    artifact: Artifact
-    inspection: Inspection
-
-
-def _read_back(written: Written, output: Path, budget: int | None) -> _ReadBack:
-    artifact = read_artifact(output, written)
-    inspection = inspect_artifact(artifact)
-    if budget is not None and written.size > budget:
-        raise BudgetError(
-            f"{output} would have {written.size:,} bytes, {written.size - budget:,} over the budget of {budget:,}", inspection
-        )
-    return _ReadBack(written, artifact, inspection)
-
-
-def _compare(
-    program: _Program, payload: Payload | None, emitted: Emitted, check: RunCheck | None, progress: Listener | None
-) -> list[str]:
-    """What `--check` found."""
-    if check is None:
-        return []
-    data = payload.data if payload is not None else None
-    with Stage("check", progress):
-        return check_written(program.script.path, emitted.written, program.output.name, data, check).sentences()
-
-
-def _write(read: _ReadBack, payload: Payload | None, progress: Listener | None) -> None:
-    """Rehearsed, and put in place."""
-    artifact, data = read.artifact, payload.data if payload is not None else None
-    with Stage("write", progress) as stage:
-        place_artifact(artifact.path, read.written, lambda main: rehearse(artifact, main, data) if artifact.code else None)
-    stage.log.info("%s: %d bytes", artifact.path, read.written.size)
