@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import logging
 import os
@@ -20,6 +21,7 @@ import torch
 from torch import nn
 
 import generator
+import generator.progress
 from generator.errors import InputError
 from generator.progress import Progress, Stage, track
 from generator.search.study import StudyOptions
@@ -88,6 +90,10 @@ def test_track_gives_the_items_and_names_the_one_in_hand() -> None:
     assert list(track([], "none", events)) == []
     assert events == [Progress("none", 0, 0)]
     assert list(track("ab", "nobody", None)) == ["a", "b"]
+
+
+def test_doctest() -> None:
+    assert doctest.testmod(generator.progress) == (0, 3)
 
 
 def test_build_wrap_and_encode_tell_of_their_stages(tmp_path: Path, script: Path, checkpoint: Path) -> None:
