@@ -40,11 +40,11 @@ import torch
 from mutations import Mutant, forge, mutate
 
 import generator
+from generator import codecs, filters
 from generator.audit import artifact, inspection, unpacking, verification
 from generator.audit.artifact import Artifact
 from generator.carriers import REGISTRY, Parts, Written
 from generator.carriers.header import header_text
-from generator.codecs import REGISTRY as CODECS
 from generator.errors import CheckError, InputError
 from generator.version import __version__
 
@@ -89,13 +89,19 @@ def build(carrier: str, codec: str, folder: Path) -> tuple[Written, Parts]:
     ]
     (folder / "script.py").write_text(SCRIPT)
     path = folder / f"{carrier}-{codec}.py"
-    recipe = {"codec": {"id": "arranged", "order": "norm"} if codec == "arranged" else codec, "rule": rules}
+    recipe = {"codec": _coding(codec), "rule": rules}
     generator.build(folder / "script.py", weights, path, recipe=recipe, carrier=carrier)
     main = path.read_bytes()
     beside = {file.name: file.read_bytes() for file in folder.glob(f"{carrier}-{codec}.*.bin")}
     found = REGISTRY[carrier].read(main, beside.__getitem__)
     assert found is not None
     return Written(main, beside), found.parts
+
+
+def _coding(name: str) -> str | dict[str, Any]:
+    """A codec; or rANS after a filter, where it is one's name."""
+    options = {"replace": "1", "by": "0"} if name == "delta" else {}
+    return {"id": "rans", "filters": [{"id": name, **options}]} if name in filters.REGISTRY else name
 
 
 def place(mutant: Mutant, folder: Path, name: str) -> Path:
@@ -318,7 +324,7 @@ def main() -> None:
     parser.add_argument("--forged", type=int, default=1000, help="payloads for each carrier and codec")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--carriers", nargs="*", default=list(REGISTRY))
-    parser.add_argument("--codecs", nargs="*", default=sorted(CODECS.keys() - {"auto"}))
+    parser.add_argument("--codecs", nargs="*", default=[*sorted(codecs.REGISTRY), *sorted(filters.REGISTRY)])
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()

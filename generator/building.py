@@ -19,7 +19,7 @@ from generator.files import check_output, write_atomically
 from generator.finishing import compare, read_back, write
 from generator.packing import PackingOptions, packing_options
 from generator.payload import Payload
-from generator.progress import Listener, Stage, logger
+from generator.progress import Listener, Stage
 from generator.recipes.forms import as_recipe, read_table
 from generator.recipes.marks import find_searched
 from generator.recipes.recipe import Recipe
@@ -221,9 +221,7 @@ def _payload(
 ) -> Payload:
     """Quantized and coded."""
     statistics = as_statistics(stats)
-    payload = encode_checkpoint(checkpoint, as_recipe(recipe, statistics), statistics, progress)
-    logger("code").info("payload of %d bytes by %s", len(payload.data), ", ".join(sorted(payload.decoders)))
-    return payload
+    return encode_checkpoint(checkpoint, as_recipe(recipe, statistics), statistics, progress)
 
 
 def _emit(program: _Program, payload: Payload | None, progress: Listener | None) -> Emitted:

@@ -196,7 +196,9 @@ def test_names_of_builtins_in_the_script_do_not_reach_the_loader(tmp_path: Path)
     (tmp_path / "a.txt").write_text("a")
     (tmp_path / "torch.py").write_text(TORCH_DOUBLE)
     weights = {"w": torch.randn(60, 60, generator=torch.Generator().manual_seed(0)), "e": torch.ones(5, 4)}
-    for codec, quantizer in {"rans_rows": "int5", "arranged": "int5", "store": "fp16", "base3": "ternary"}.items():
+    everything = {"id": "rans", "filters": ["center", "planes", "sort", "transpose", "shuffle"]}
+    codings = [(everything, "int5"), (everything, "fp16"), ("store", "fp16"), ("base3", "ternary")]
+    for codec, quantizer in codings:
         recipe = {"rule": [{"pattern": "*", "quantizer": quantizer, "codec": codec}]}
         generator.build(script, weights, tmp_path / "out.py", recipe=recipe, include=[tmp_path / "a.txt"])
         output = run_python(sys.executable, tmp_path / "out.py", cwd=Path("/"), environment={"PYTHONPATH": str(tmp_path)})

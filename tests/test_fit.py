@@ -198,9 +198,9 @@ def test_a_payload_that_decodes_to_something_else_is_not_packed(
 
 
 def _counting(encode: Callable[..., Encoded], calls: list[str]) -> Callable[..., Encoded]:
-    def counted(self: Codec, arrays: list) -> Encoded:
+    def counted(self: Codec, fields: list) -> Encoded:
         calls.append(self.id)
-        return encode(self, arrays)
+        return encode(self, fields)
 
     return counted
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from generator import codecs, dequantizers
 from generator.audit.artifact import Artifact, read_artifact
 from generator.audit.foreign import Foreign
-from generator.codecs import REQUIRES
-from generator.payload import CHECKSUM_BYTES, HEADER_BYTES, decode_streams
+from generator.payload import CHECKSUM_BYTES, HEADER_BYTES, Manifest, decode_streams
 from generator.source.compress import compress_code
 from runtime_stub.split import Array
 
@@ -101,8 +101,14 @@ def _coder(artifact: Artifact) -> str:
 def _requires(artifact: Artifact) -> list[str]:
     modules = {"brotli"} if artifact.parts.coder == "brotli" else set()
     if artifact.manifest is not None:
-        modules |= {module for stream in artifact.manifest.streams for module in REQUIRES.get(stream.codec, ())}
+        modules |= _modules(artifact.manifest)
     return [*sorted(modules), *(["numpy", "torch"] if artifact.manifest else [])]
+
+
+def _modules(manifest: Manifest) -> set[str]:
+    """Modules that the decoders of a payload need."""
+    ids = {name for stream in manifest.streams for name in stream.ids}
+    return {module for name in ids if name in codecs.REGISTRY for module in codecs.REGISTRY[name].requires}
 
 
 def _parts(artifact: Artifact) -> list[Part]:
@@ -124,7 +130,7 @@ def _parts(artifact: Artifact) -> list[Part]:
         parts.append(Part("payload: manifest and frame", manifest.coded_size + HEADER_BYTES + CHECKSUM_BYTES))
         sizes: Counter[str] = Counter()
         for stream in manifest.streams:
-            sizes[stream.codec] += stream.size
+            sizes[str(stream)] += stream.size
         parts += [Part(f"payload: {codec} streams", size) for codec, size in sorted(sizes.items())]
         if code:
             parts.append(Part(f"payload: {carrier} overhead", artifact.payload_size - len(payload)))
@@ -159,21 +165,13 @@ def _tensors(artifact: Artifact) -> list[TensorShare]:
                 tensor.names,
                 list(elements.shape),
                 tensor.dtype,
-                _quantizer_name(tensor.dequantizer, tensor.stored, elements),
-                [streams[stream].codec for stream, _ in places],
+                dequantizers.REGISTRY[tensor.dequantizer].shown(tensor.stored, elements),
+                [str(streams[stream]) for stream, _ in places],
                 round(size),
                 8 * size / elements.size if elements.size else 0.0,
             )
         )
     return shares
-
-
-def _quantizer_name(dequantizer: str, stored: str, elements: Array) -> str:
-    """What the stored symbols look like; the payload does not name the quantizer that chose them."""
-    if dequantizer == "keep":
-        return stored
-    largest = int(np.abs(elements.astype(np.int64)).max(initial=1))
-    return f"int{largest.bit_length() + 1}"
 
 
 def _entropy_bits(array: Array) -> float:

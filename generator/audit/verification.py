@@ -19,8 +19,8 @@ from torch import Tensor
 from generator.audit.artifact import Artifact, read_artifact
 from generator.audit.execution import Execution, execute
 from generator.defaults import TIMEOUT, TOLERANCE
+from generator.dequantizers import TORCH_DTYPES
 from generator.errors import CheckError, InputError
-from generator.manifest import TORCH_DTYPES
 from generator.payload import StoredTensor, decode_payload, same_bits
 from generator.progress import Listener, Stage, logger, track
 from generator.weights.checkpoint import load_checkpoint, tensor_bytes

@@ -18,7 +18,6 @@ Integer and boolean tensors are kept exactly, whatever rule they match.
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,12 +28,12 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from generator import codecs, quantizers
-from generator.codecs import Codec
+from generator import quantizers
 from generator.errors import InputError
 from generator.inputs import read_text
 from generator.quantizers import Quantizer
 from generator.quantizers.cast import Keep
+from generator.recipes.coding import Coding, coding_of
 from generator.specs import check_table, construct, explain
 from generator.visible import first_line
 
@@ -54,7 +53,7 @@ class Rule:
     min_ndim: int
     min_elements: int
     quantizer: Quantizer
-    codec: Codec
+    codec: Coding
 
     def names(self, name: str) -> bool:
         """Whether a glob of this rule matches the name."""
@@ -70,7 +69,7 @@ class Choice:
     """What a recipe prescribes for one tensor."""
 
     quantizer: Quantizer
-    codec: Codec
+    codec: Coding
 
 
 @dataclass(frozen=True)
@@ -171,17 +170,9 @@ def make_recipe(table: Mapping[str, Any], source: str = "the recipe", strict: bo
                     rule.min_ndim,
                     rule.min_elements,
                     construct("quantizer", quantizers.REGISTRY, rule.quantizer),
-                    _with_modules(construct("codec", codecs.REGISTRY, codec)),
+                    coding_of(codec),
                 )
             )
         except InputError as error:
             raise InputError(f"{source}: rule {number}: {error}") from error
     return Recipe(tuple(rules), source, strict)
-
-
-def _with_modules(codec: Codec) -> Codec:
-    """The codec, if what it needs to build is installed: better now than after all the quantizing."""
-    for module in codec.needed_to_build():
-        if importlib.util.find_spec(module) is None:
-            raise InputError(f"codec {codec.id!r} needs the module {module}; install golfpack[codecs]")
-    return codec

@@ -143,8 +143,7 @@ class _Made:
 def _make(
     checkpoint: Checkpoint, recipe: Recipe, statistics: Statistics | None, cache: Cache, progress: Listener | None
 ) -> _Made:
-    quantized, codecs = quantize_checkpoint(checkpoint, recipe, statistics, cache, progress)
-    with Stage("code", progress):
-        payload = code(quantized, codecs, checkpoint.names, cache)
+    quantized, codings = quantize_checkpoint(checkpoint, recipe, statistics, cache, progress)
+    payload = code(quantized, codings, checkpoint.names, cache, progress)
     cache.forget_old_streams()
     return _Made(payload, quantized, checkpoint.names)
