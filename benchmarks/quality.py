@@ -31,7 +31,7 @@ from generator.recipes.recipe import make_recipe
 from generator.statistics import load_statistics
 from generator.weights.checkpoint import load_checkpoint
 from generator.weights.encode import code
-from generator.weights.quantize import Cache, quantize_checkpoint
+from generator.weights.quantize import quantize_checkpoint
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "records_examples" / "stdlib_gpt"))
@@ -155,10 +155,10 @@ def main() -> None:
             {"pattern": "*", "quantizer": "fp16"},
         ]
         recipe = make_recipe({"rule": rules}, label, strict=False)
-        quantized, codecs = quantize_checkpoint(checkpoint, recipe, sampled if family == SELF else statistics)
+        quantized = quantize_checkpoint(checkpoint, recipe, sampled if family == SELF else statistics)
         middle = time.monotonic()
-        payload = code(quantized, codecs, checkpoint.names, Cache())
-        state = {name: q.tensor() for name, q in quantized.items()}
+        payload = code(quantized).data
+        state = quantized.state_dict()
         check_decodes_to(payload, state)
         bpb, divergence = against.compare(train_gpt.model_for(state))
         point = {

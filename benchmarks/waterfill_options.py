@@ -22,7 +22,7 @@ from generator.recipes.recipe import make_recipe
 from generator.statistics import load_statistics
 from generator.weights.checkpoint import load_checkpoint
 from generator.weights.encode import code
-from generator.weights.quantize import Cache, quantize_checkpoint
+from generator.weights.quantize import quantize_checkpoint
 
 SPREAD = (0.8, 1.0, 1.25)  # times α, for the curve of a variant around a point of the defaults
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -62,9 +62,9 @@ def main() -> None:
             {"pattern": known, "quantizer": quantizer, "codec": "rans"},
             {"pattern": "*", "quantizer": "fp16", "codec": "rans"},
         ]
-        quantized, codecs = quantize_checkpoint(checkpoint, make_recipe({"rule": rules}, "variant", strict=False), statistics)
-        divergence = against.compare(train_gpt.model_for({name: q.tensor() for name, q in quantized.items()}))[1]
-        return {"bytes": len(code(quantized, codecs, checkpoint.names, Cache())), "divergence": divergence}
+        quantized = quantize_checkpoint(checkpoint, make_recipe({"rule": rules}, "variant", strict=False), statistics)
+        divergence = against.compare(train_gpt.model_for(quantized.state_dict()))[1]
+        return {"bytes": len(code(quantized).data), "divergence": divergence}
 
     centers = [measure(alpha, {}) for alpha in options.alphas]
     heads = [f"{c['divergence']:.5f}" for c in centers]

@@ -29,8 +29,8 @@ from generator.search.study import StudyOptions
 from generator.source.script import Script, read_script
 from generator.statistics import Statistics
 from generator.weights.checkpoint import Checkpoint, from_state_dict, load_checkpoint, select_state_dict
-from generator.weights.encode import encode_checkpoint
-from generator.weights.quantize import as_statistics
+from generator.weights.encode import encode_quantized
+from generator.weights.quantize import QuantizedCheckpoint, as_statistics, quantize_checkpoint
 
 
 def build(
@@ -71,7 +71,8 @@ def build(
     """
     job = _job(script, packing, [output], weights, recipe, statistics)
     checkpoint = _checkpoint(weights, key)
-    payload = _payload(checkpoint, recipe, statistics, progress)
+    quantized = _quantize(checkpoint, recipe, statistics, progress)
+    payload = encode_quantized(quantized, progress)
     emitted = _emit(job, payload, progress)
     return _finish(job, payload, emitted, budget, check, progress)
 
@@ -103,7 +104,8 @@ def encode(
     """Write the payload alone, for running the unpacked script with GOLFPACK_PAYLOAD; arguments as for `build`."""
     place = check_output(output, _paths(weights, recipe, statistics))
     checkpoint = _checkpoint(weights, key)
-    payload = _payload(checkpoint, recipe, statistics, progress)
+    quantized = _quantize(checkpoint, recipe, statistics, progress)
+    payload = encode_quantized(quantized, progress)
     read = read_back(Written(payload.data), place, None)
     write(read, payload, progress)
     return read.inspection
@@ -213,15 +215,14 @@ def _checkpoint(weights: str | Path | Mapping[str, Any], key: str | None) -> Che
     return from_state_dict(select_state_dict(weights, key, "the state dict") if key else weights)
 
 
-def _payload(
+def _quantize(
     checkpoint: Checkpoint,
     recipe: Recipe | Mapping[str, Any] | str | Path | None,
     statistics: Statistics | str | Path | None,
     progress: Listener | None,
-) -> Payload:
-    """Quantized and coded."""
+) -> QuantizedCheckpoint:
     statistics = as_statistics(statistics)
-    return encode_checkpoint(checkpoint, as_recipe(recipe, statistics), statistics, progress)
+    return quantize_checkpoint(checkpoint, as_recipe(recipe, statistics), statistics, progress=progress)
 
 
 def _emit(job: _Job, payload: Payload | None, progress: Listener | None) -> Emitted:

@@ -111,7 +111,7 @@ def integer_arrays(
 ) -> dict[str, Array]:
     """Tensor name → its symbols, for every tensor that is integer or that the recipe quantizes to integers."""
     checkpoint = load_checkpoint(weights, key)
-    quantized, _ = quantize_checkpoint(checkpoint, as_recipe(recipe), progress=progress)
+    quantized = quantize_checkpoint(checkpoint, as_recipe(recipe), progress=progress).tensors
     arrays = {}
     for name, tensor in checkpoint.tensors.items():
         symbols = quantized[name].arrays[0]

@@ -12,9 +12,8 @@ from typing import Any
 from torch import Tensor
 
 from generator.errors import CheckError, InputError
-from generator.payload import Payload, check_decodes_to
+from generator.payload import Payload
 from generator.progress import Listener, Stage
-from generator.quantizers import Quantized
 from generator.recipes.marks import find_knob, with_value
 from generator.recipes.recipe import Recipe, make_recipe
 from generator.search.bracketing import EVALUATIONS, search
@@ -24,8 +23,8 @@ from generator.statistics import Statistics
 from generator.user_code import call, name_of
 from generator.visible import shown
 from generator.weights.checkpoint import Checkpoint
-from generator.weights.encode import code
-from generator.weights.quantize import Cache, quantize_checkpoint
+from generator.weights.encode import code, prove
+from generator.weights.quantize import Cache, QuantizedCheckpoint, quantize_checkpoint
 
 Evaluate = Callable[[dict[str, Tensor]], Any]
 
@@ -103,7 +102,7 @@ def search_recipe(
         nonlocal best, kept
         made = _make(checkpoint, make_recipe(with_value(table, value), title), statistics, cache, progress)
         total = size(made.payload)
-        metric = metric_of(evaluate, made.state_dict()) if evaluate is not None and at_each_point else None
+        metric = metric_of(evaluate, made.quantized.state_dict()) if evaluate is not None and at_each_point else None
         point = Point(value, total, metric)
         points.append(point)
         if point.beats(best, budget):
@@ -119,11 +118,9 @@ def search_recipe(
             f"{title}: no {knob.name} from {knob.low:g} to {knob.high:g} fits the budget of {budget:,} bytes; the smallest "
             f"artifact found has {min(point.bytes for point in points):,}"
         )
-    weights = kept.state_dict()
-    with Stage("decode", progress):
-        check_decodes_to(kept.payload.data, weights)
+    prove(kept.payload, kept.quantized, progress)
     if evaluate is not None and not at_each_point:
-        best = replace(best, metric=metric_of(evaluate, weights))
+        best = replace(best, metric=metric_of(evaluate, kept.quantized.state_dict()))
     return Fit(title, knob.name, points, best, with_value(table, best.value), payload=kept.payload)
 
 
@@ -132,18 +129,13 @@ class _Made:
     """What one value of the knob gives: a payload, and what it must decode to."""
 
     payload: Payload
-    quantized: Mapping[str, Quantized]
-    names: Mapping[str, list[str]]
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """The state dict that the artifact will load."""
-        return {name: q.tensor() for first, q in self.quantized.items() for name in self.names[first]}
+    quantized: QuantizedCheckpoint
 
 
 def _make(
     checkpoint: Checkpoint, recipe: Recipe, statistics: Statistics | None, cache: Cache, progress: Listener | None
 ) -> _Made:
-    quantized, codings = quantize_checkpoint(checkpoint, recipe, statistics, cache, progress)
-    payload = code(quantized, codings, checkpoint.names, cache, progress)
+    quantized = quantize_checkpoint(checkpoint, recipe, statistics, cache, progress)
+    payload = code(quantized, cache, progress)
     cache.forget_old_streams()
-    return _Made(payload, quantized, checkpoint.names)
+    return _Made(payload, quantized)

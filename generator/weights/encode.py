@@ -15,14 +15,12 @@ from generator.fields import Field, specs_of
 from generator.payload import Payload, StoredTensor, Stream, check_decodes_to, write_payload
 from generator.payload.manifest import check_writable
 from generator.progress import Listener, Stage, logger, track
-from generator.quantizers import Quantized
-from generator.recipes.coding import Coding
 from generator.recipes.forms import as_recipe
 from generator.recipes.recipe import Recipe
 from generator.statistics import Statistics
 from generator.weights.checkpoint import Checkpoint, from_state_dict
 from generator.weights.plan import Plan, loader_bytes, plan
-from generator.weights.quantize import Cache, as_statistics, quantize_checkpoint
+from generator.weights.quantize import Cache, QuantizedCheckpoint, as_statistics, quantize_checkpoint
 
 
 def encode_state_dict(
@@ -54,45 +52,51 @@ def encode_checkpoint(
     checkpoint: Checkpoint, recipe: Recipe, statistics: Statistics | None = None, progress: Listener | None = None
 ) -> Payload:
     """The payload of a checkpoint; errors as for `encode_state_dict`. What it decodes to is compared before it is returned."""
-    quantized, codings = quantize_checkpoint(checkpoint, recipe, statistics, progress=progress)
-    payload = code(quantized, codings, checkpoint.names, Cache(), progress)
-    check_decodes_to(payload.data, {name: q.tensor() for name, q in quantized.items()})
+    return encode_quantized(quantize_checkpoint(checkpoint, recipe, statistics, progress=progress), progress)
+
+
+def encode_quantized(quantized: QuantizedCheckpoint, progress: Listener | None = None) -> Payload:
+    """The payload of what a checkpoint was quantized to: planned, coded, and proven."""
+    payload = code(quantized, progress=progress)
+    prove(payload, quantized, progress)
     return payload
 
 
-def code(
-    quantized: Mapping[str, Quantized],
-    codings: Mapping[str, Coding],
-    names: Mapping[str, list[str]],
-    cache: Cache,
-    progress: Listener | None = None,
-) -> Payload:
+def prove(payload: Payload, quantized: QuantizedCheckpoint, progress: Listener | None = None) -> None:
+    """Decode a payload, as stage "decode", and compare every bit with what the quantizers reported.
+
+    Raises:
+        CheckError: any differs. That would be a bug, never to be shipped.
+    """
+    with Stage("decode", progress):
+        check_decodes_to(payload.data, quantized.state_dict())
+
+
+def code(quantized: QuantizedCheckpoint, cache: Cache | None = None, progress: Listener | None = None) -> Payload:
     """The smallest payload of the plans for these arrays, its loader included.
 
     Args:
-        quantized: first name of each tensor → what its quantizer made of it.
-        codings: first name → what the recipe says of its codec.
-        names: first name → all its names.
+        quantized: the arrays, and what the recipe says of their codecs.
         cache: streams that are coded already.
         progress: told of the planning, as stage "plan", and of each plan that is coded in full, as stage "code".
 
     Raises:
         InputError: an array can't be coded, or all of them are too much for a payload.
     """
-    check_writable({name: result.arrays for name, result in quantized.items()}, names)
-    fields = [field for name, result in quantized.items() for field in result.fields(name)]
-    dequantizers = frozenset(result.dequantizer for result in quantized.values())
+    check_writable({name: result.arrays for name, result in quantized.tensors.items()}, quantized.names)
+    cache = cache or Cache()
+    fields = quantized.fields()
     with Stage("plan", progress):
-        plans = plan(fields, [codings[field.tensor].of(field) for field in fields], dequantizers)
+        plans = plan(fields, [quantized.codings[field.tensor].of(field) for field in fields], quantized.dequantizers)
     written = []
     refusal = InputError("there is nothing to code")
     for one in track(plans, "code", progress, _label):
         try:
-            payload = write(quantized, fields, one, names, cache)
+            payload = write(quantized, one, cache)
         except InputError as error:
             refusal = error
             continue
-        size = len(payload.data), len(payload.data) + loader_bytes(payload.decoders, dequantizers)
+        size = len(payload.data), len(payload.data) + loader_bytes(payload.decoders, payload.dequantizers)
         logger("code").info("by %s: payload of %d bytes, with its loader about %d", _label(one), *size)
         written.append((size[1], payload))
     if not written:
@@ -113,16 +117,14 @@ class _OpenStream:
     fields: list[Field] = field(default_factory=list)
 
 
-def write(
-    quantized: Mapping[str, Quantized], fields: Sequence[Field], chosen: Plan, names: Mapping[str, list[str]], cache: Cache
-) -> Payload:
+def write(quantized: QuantizedCheckpoint, chosen: Plan, cache: Cache) -> Payload:
     """The payload in which each array is coded by its chain.
 
     Arrays that share a chain share a stream (of one dtype, for most codecs): statistics carry over from tensor to tensor.
     """
     gathered: dict[tuple[Chain, str], _OpenStream] = {}
     keys = []
-    for one, chain in zip(fields, chosen.chains, strict=True):
+    for one, chain in zip(quantized.fields(), chosen.chains, strict=True):
         keys.append((chain, "" if chain.codec.mixes_dtypes else one.array.dtype.newbyteorder("<").str))
         gathered.setdefault(keys[-1], _OpenStream(chain)).fields.append(one)
     # Those that read what others hold come last.
@@ -130,8 +132,8 @@ def write(
     streams = _coded([gathered[key] for key in order], cache)
     numbers = iter([order.index(key) for key in keys])
     tensors = [
-        StoredTensor(names[name], q.dequantizer, q.stored, q.dtype, [next(numbers) for _ in q.arrays])
-        for name, q in quantized.items()
+        StoredTensor(quantized.names[name], q.dequantizer, q.stored, q.dtype, [next(numbers) for _ in q.arrays])
+        for name, q in quantized.tensors.items()
     ]
     return write_payload(streams, tensors)
 

@@ -50,13 +50,41 @@ class Cache:
         self.coded = {key: entry for key, entry in self.coded.items() if current.issuperset(key[1])}
 
 
+@dataclass(frozen=True)
+class QuantizedCheckpoint:
+    """What a checkpoint was quantized to, and what the recipe says of coding it.
+
+    Attributes:
+        tensors: first name of each tensor → what its quantizer made of it.
+        codings: first name → how it is coded.
+        names: first name → all names.
+    """
+
+    tensors: dict[str, Quantized]
+    codings: dict[str, Coding]
+    names: dict[str, list[str]]
+
+    @property
+    def dequantizers(self) -> frozenset[str]:
+        """Ids of those that a payload of it needs."""
+        return frozenset(result.dequantizer for result in self.tensors.values())
+
+    def fields(self) -> list[Field]:
+        """All arrays, tensor by tensor."""
+        return [field for name, result in self.tensors.items() for field in result.fields(name)]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The state dict that an artifact will load, bit for bit."""
+        return {name: result.tensor() for first, result in self.tensors.items() for name in self.names[first]}
+
+
 def quantize_checkpoint(
     checkpoint: Checkpoint,
     recipe: Recipe,
     statistics: Statistics | None = None,
     cache: Cache | None = None,
     progress: Listener | None = None,
-) -> tuple[dict[str, Quantized], dict[str, Coding]]:
+) -> QuantizedCheckpoint:
     """What each tensor becomes, and how it is coded; what the cache knows is not computed again.
 
     Args:
@@ -85,8 +113,8 @@ def quantize_checkpoint(
             cache.quantized[name] = quantizer, _quantize(name, checkpoint.tensors[name], quantizer, known[name])
         except InputError as error:
             raise InputError(f"{error} ({recipe.title})") from error
-    quantized = {name: cache.quantized[name][1] for name in checkpoint.tensors}
-    return quantized, {name: choice.codec for name, choice in choices.items()}
+    results = {name: cache.quantized[name][1] for name in checkpoint.tensors}
+    return QuantizedCheckpoint(results, {name: choice.codec for name, choice in choices.items()}, checkpoint.names)
 
 
 def _quantize(name: str, tensor: Tensor, quantizer: Quantizer, statistics: TensorStatistics | None) -> Quantized:
