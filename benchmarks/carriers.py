@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from generator.carriers import REGISTRY, Parts
-from generator.source.compress import compress_code
+from generator.carriers import REGISTRY, Cargo
+from generator.compressors import compress
 from generator.source.loader import gather_function
 from generator.source.shrink import minify
 from generator.version import __version__
@@ -35,7 +35,7 @@ def program(carrier: str, payload: bytes) -> str:
     """Code that loads the payload and says how much memory the process took."""
     import ast
 
-    name, arguments = REGISTRY[carrier].source(payload, 0)
+    name, arguments = REGISTRY[carrier].reader(payload, 0)
     function = gather_function("runtime_stub.carriage", name, "load")
     loader = minify(ast.Module([function], []))
     call = ",".join(["Z", *map(str, arguments)])
@@ -66,8 +66,8 @@ def main() -> None:
         for size in (12_000_000, 15_700_000):
             payload = np.random.default_rng(size).bytes(size)
             for carrier in REGISTRY:
-                code = compress_code(program(carrier, payload).encode())
-                written = REGISTRY[carrier].write(Parts(code, payload, "Z", "Y", "X", ""), path.stem)
+                compressed = compress(program(carrier, payload).encode(), "lzma")[1]
+                written = REGISTRY[carrier].write(Cargo(compressed, payload, "Z", "Y", "X", ""), path.stem)
                 path.write_bytes(written.main)
                 for name, data in written.beside.items():
                     (path.parent / name).write_bytes(data)

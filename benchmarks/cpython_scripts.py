@@ -201,7 +201,7 @@ def compare(path: Path) -> Result:
     with tempfile.TemporaryDirectory(prefix="golfpack-cpython-") as folder:
         packed_path = Path(folder, path.name)
         try:
-            inspection = generator.wrap(path, packed_path, local_modules=False, coder="zlib")
+            inspection = generator.wrap(path, packed_path, local_modules=False, compressor="zlib")
         except Exception as error:  # whatever it is, it is this script's result, and the others go on
             result.verdict, result.differences = "different", [f"not packed: {type(error).__name__}: {error}"]
             return result

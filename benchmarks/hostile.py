@@ -40,11 +40,11 @@ import torch
 from mutations import Mutant, forge, mutate
 
 import generator
+from generator import codecs, filters
 from generator.audit import artifact, inspection, unpacking, verification
 from generator.audit.artifact import Artifact
-from generator.carriers import REGISTRY, Parts, Written
+from generator.carriers import REGISTRY, Cargo, Written
 from generator.carriers.header import header_text
-from generator.codecs import REGISTRY as CODECS
 from generator.errors import CheckError, InputError
 from generator.version import __version__
 
@@ -69,7 +69,7 @@ FAILURES = {
 }
 
 
-def build(carrier: str, codec: str, folder: Path) -> tuple[Written, Parts]:
+def build(carrier: str, codec: str, folder: Path) -> tuple[Written, Cargo]:
     """A small artifact with every dequantizer, all of it coded by one codec."""
     make = torch.Generator().manual_seed(0)
     rows = torch.randn(24, 1, generator=make)
@@ -89,13 +89,19 @@ def build(carrier: str, codec: str, folder: Path) -> tuple[Written, Parts]:
     ]
     (folder / "script.py").write_text(SCRIPT)
     path = folder / f"{carrier}-{codec}.py"
-    recipe = {"codec": {"id": "arranged", "order": "norm"} if codec == "arranged" else codec, "rule": rules}
+    recipe = {"codec": _coding(codec), "rule": rules}
     generator.build(folder / "script.py", weights, path, recipe=recipe, carrier=carrier)
     main = path.read_bytes()
     beside = {file.name: file.read_bytes() for file in folder.glob(f"{carrier}-{codec}.*.bin")}
     found = REGISTRY[carrier].read(main, beside.__getitem__)
     assert found is not None
-    return Written(main, beside), found.parts
+    return Written(main, beside), found.cargo
+
+
+def _coding(name: str) -> str | dict[str, Any]:
+    """A codec; or rANS after a filter, where it is one's name."""
+    options = {"replace": "1", "by": "0"} if name == "delta" else {}
+    return {"id": "rans", "filters": [{"id": name, **options}]} if name in filters.REGISTRY else name
 
 
 def place(mutant: Mutant, folder: Path, name: str) -> Path:
@@ -247,7 +253,7 @@ def _child(mutants: list[Mutant], name: str, digest: str | None, writer: int) ->
 def sweep(carrier: str, codec: str, mutants: int, forged: int, seed: int) -> tuple[Counter[str], list[str]]:
     """Counts of outcomes for one carrier and codec, and what failed."""
     with tempfile.TemporaryDirectory(prefix="golfpack-hostile-") as root:
-        written, parts = build(carrier, codec, Path(root))
+        written, cargo = build(carrier, codec, Path(root))
         path = Path(root, f"{carrier}-{codec}.py")
         output = io.StringIO()
         with contextlib.redirect_stdout(output):
@@ -257,7 +263,7 @@ def sweep(carrier: str, codec: str, mutants: int, forged: int, seed: int) -> tup
     counts: Counter[str] = Counter()
     examples: list[str] = []
     damaged = [mutate(written, carrier, random_) for _ in range(mutants)]
-    forgeries = [_forgery(parts, carrier, path.stem, random_) for _ in range(forged)]
+    forgeries = [_forgery(cargo, carrier, path.stem, random_) for _ in range(forged)]
     for sort, tried, name, expected in (("mutants", damaged, path.name, digest), ("forged", forgeries, "forged.py", None)):
         for result in batch(tried, name, expected):
             counts[sort] += 1
@@ -269,14 +275,14 @@ def sweep(carrier: str, codec: str, mutants: int, forged: int, seed: int) -> tup
     return counts, examples
 
 
-def _forgery(parts: Parts, carrier: str, stem: str, random_: random.Random) -> Mutant:
+def _forgery(cargo: Cargo, carrier: str, stem: str, random_: random.Random) -> Mutant:
     """A forged payload, alone or, one time in five, in an artifact that fits it."""
-    assert parts.payload is not None
-    payload, kind = forge(parts.payload, random_)
+    assert cargo.payload is not None
+    payload, kind = forge(cargo.payload, random_)
     if random_.random() < 0.8:
         return Mutant(payload, {}, kind, True)
-    header = header_text(payload, len(parts.code)) if parts.header else ""
-    written = REGISTRY[carrier].write(dataclasses.replace(parts, payload=payload, header=header), stem)
+    header = header_text(payload, len(cargo.program)) if cargo.header else ""
+    written = REGISTRY[carrier].write(dataclasses.replace(cargo, payload=payload, header=header), stem)
     return Mutant(written.main, dict(written.beside), kind, True)
 
 
@@ -318,7 +324,7 @@ def main() -> None:
     parser.add_argument("--forged", type=int, default=1000, help="payloads for each carrier and codec")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--carriers", nargs="*", default=list(REGISTRY))
-    parser.add_argument("--codecs", nargs="*", default=sorted(CODECS.keys() - {"auto"}))
+    parser.add_argument("--codecs", nargs="*", default=[*sorted(codecs.REGISTRY), *sorted(filters.REGISTRY)])
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()

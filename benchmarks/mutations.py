@@ -13,8 +13,9 @@ from typing import Any
 
 from generator.carriers import Written
 from generator.codecs.lzma_raw import compress_raw
-from generator.manifest import ARRAY_DTYPES, TORCH_DTYPES
+from generator.dequantizers import TORCH_DTYPES
 from generator.payload import HEADER_BYTES, read_manifest
+from generator.payload.manifest import ARRAY_DTYPES
 from runtime_stub.lzma_raw import inflate_lzma
 from runtime_stub.payload import MAGIC, MANIFEST_LIMIT
 from runtime_stub.registry import DECODERS, DEQUANTIZERS
@@ -185,15 +186,15 @@ def forge(payload: bytes, random_: random.Random) -> tuple[bytes, str]:
             )
     stream = random_.choice(tree[0])
     if kind == "option":
-        _replace_one(stream, range(3, len(stream)), random_)
+        _replace_one(stream, range(2, len(stream)), random_)
     elif kind == "shape":
-        spec = random_.choice(stream[2])
+        spec = random_.choice(stream[1])
         spec[1] = [random_.choice([0, 1, 2, 3, 64, 2**16, 2**20, 2**26, 2**33, 2**47]) for _ in range(random_.randrange(5))]
     elif kind == "dtype":
-        random_.choice(stream[2])[0] = random_.choice(sorted(ARRAY_DTYPES))
+        random_.choice(stream[1])[0] = random_.choice(sorted(ARRAY_DTYPES))
     elif kind == "length":
-        change = random_.choice([-8, -2, -1, 1, 2, 8, -stream[1]])
-        stream[1] = max(0, stream[1] + change)
+        change = random_.choice([-8, -2, -1, 1, 2, 8, -stream[0]])
+        stream[0] = max(0, stream[0] + change)
         streams = streams[:change] if change < 0 else streams + random_.randbytes(change)
     elif kind == "field":
         tensor = random_.choice(tree[1])

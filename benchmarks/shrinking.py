@@ -12,7 +12,7 @@ from pathlib import Path
 
 import python_minifier
 
-from generator.source.compress import CODERS, compress_code, compress_lzma
+from generator.compressors import REGISTRY, compress_lzma
 from generator.source.script import read_script
 from generator.source.shrink import STEPS, Shrinking, minify, shrink
 from generator.version import __version__
@@ -36,8 +36,8 @@ def measure(path: Path) -> list[str]:
     for step in STEPS:
         text = minify(tree, Shrinking(skip=frozenset({step})))
         rows.append(f"| names by appearance, without {step} | {len(text.encode()):,} | {size(text):,} |")
-    for coder in CODERS:
-        rows.append(f"| smallest, as {coder} | {len(best.encode()):,} | {len(compress_code(best.encode(), coder)):,} |")
+    for name, compressor in REGISTRY.items():
+        rows.append(f"| smallest, as {name} | {len(best.encode()):,} | {len(compressor.compress(best.encode())):,} |")
     return rows
 
 

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from generator.audit.artifact import read_artifact
-from generator.emit import Options, emit
+from generator.emit import Emitter
 from generator.errors import InputError
+from generator.packing import Options
 from generator.source.script import read_script
 from generator.version import __version__
 
@@ -79,7 +80,7 @@ def measure(path: Path, checkout: Path, folder: Path) -> Row:
     ours, problem = [], ""
     try:
         script = read_script(source)
-        ours = [emit(script, None, Options(carrier=carrier)).written.size for carrier in CARRIERS]
+        ours = [Emitter(script, Options(carrier=carrier)).emit(None).written.size for carrier in CARRIERS]
     except InputError as error:
         problem = str(error).removeprefix(f"script {source}, ")
     return Row(name, source.stat().st_size, inner is not None, theirs, ours, problem)

@@ -1,4 +1,4 @@
-"""The main job: checkpoint → quantize → code → payload → render → minify → carrier → file."""
+"""The main job: checkpoint → quantize → code → payload → render → minify → compress → carry → write."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from generator.audit.inspection import Inspection, inspect_artifact
 from generator.audit.rehearsal import rehearse
 from generator.carriers import Written
 from generator.defaults import BUDGET
-from generator.emit import Options, emit
+from generator.emit import Emitter
 from generator.errors import BudgetError, InputError
 from generator.files import check_output, write_atomically
 from generator.packing import PackingOptions, packing_options
@@ -58,7 +58,7 @@ def build(
         key: where in a nested checkpoint the state dict is.
         budget: bytes that the file may have; None for no limit.
         check: run the script and the packed file before it is put in place, and compare what they do; see `generator.check`.
-        packing: what is carried besides, and how the code is shrunk; see `generator.packing.PackingOptions`.
+        packing: what is carried besides, and how the script is shrunk; see `generator.packing.PackingOptions`.
 
     Returns:
         What the written file holds.
@@ -76,7 +76,7 @@ def build(
     checkpoint = _checkpoint(weights, key)
     statistics = as_statistics(statistics)
     payload = encode_checkpoint(checkpoint, as_recipe(recipe, statistics), statistics)
-    return _finish_emitted(parsed, payload, options, place, budget, check)
+    return _finish_emitted(parsed, payload, Emitter(parsed, options), place, budget, check)
 
 
 def wrap(
@@ -93,7 +93,7 @@ def wrap(
     parsed = read_script(script)
     options = packing_options(parsed, packing)
     place = check_output(output, [*inputs, *options.bundle.paths])
-    return _finish_emitted(parsed, None, options, place, budget, check)
+    return _finish_emitted(parsed, None, Emitter(parsed, options), place, budget, check)
 
 
 def encode(
@@ -166,6 +166,7 @@ def fit(
             check_output(path, [*inputs, *options.bundle.paths])
     checkpoint = _checkpoint(weights, key)
     statistics = as_statistics(statistics)
+    emitter = Emitter(parsed, options)
     fits = []
     chosen: list[Mapping[str, Any] | str | Path | None] = [*recipes] if recipes else [None]
     for recipe in chosen:
@@ -173,7 +174,7 @@ def fit(
         known: dict[str, Any] = {
             "statistics": statistics,
             "budget": budget,
-            "size": lambda payload: emit(parsed, payload, options, place.stem).written.size,
+            "size": lambda payload: emitter.emit(payload, place.stem).written.size,
         }
         if find_searched(table, source):
             if evaluate is None:
@@ -186,7 +187,7 @@ def fit(
         write_atomically(points, points_json(fits, budget).encode())
     best = min(fits, key=lambda one: one.metric) if evaluate is not None else fits[0]
     payload = encode_checkpoint(checkpoint, make_recipe(best.table, best.recipe), statistics)
-    return _finish_emitted(parsed, payload, options, place, budget), fits
+    return _finish_emitted(parsed, payload, emitter, place, budget), fits
 
 
 def _checkpoint(weights: str | Path | Mapping[str, Any], key: str | None) -> Checkpoint:
@@ -201,9 +202,9 @@ def _files(*inputs: object) -> list[Path]:
 
 
 def _finish_emitted(
-    script: Script, payload: Payload | None, options: Options, output: Path, budget: int | None, check: RunCheck | None = None
+    script: Script, payload: Payload | None, emitter: Emitter, output: Path, budget: int | None, check: RunCheck | None = None
 ) -> Inspection:
-    emitted = emit(script, payload, options, output.stem)
+    emitted = emitter.emit(payload, output.stem)
     notes = list(emitted.notes)
     data = payload.data if payload is not None else None
 
@@ -226,5 +227,5 @@ def _finish(
         )
     check()
     data = payload.data if payload is not None else None
-    place_artifact(output, written, lambda main: rehearse(artifact, main, data) if artifact.code else None)
+    place_artifact(output, written, lambda main: rehearse(artifact, main, data) if artifact.program else None)
     return inspection

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-Specs = Sequence[tuple[str, tuple[int, ...]]]  # numpy dtype string and shape of each array
+Specs = Sequence[tuple[str, Sequence[int]]]  # numpy dtype string and shape of each array
 
 DECODED_LIMIT = 2**34  # bytes, whatever the payload's size
 SMALL_PAYLOAD = 2**26  # bytes that a payload of any size may decode to: constant and empty tensors take next to nothing
@@ -33,3 +34,9 @@ def spec_bytes(specs: Specs) -> int:
 def is_integer(value: object, low: int, high: int) -> bool:
     """Whether an untrusted JSON value is an integer from `low` to `high`; True and False are not."""
     return type(value) is int and low <= value <= high
+
+
+def check_no_options(name: str, options: Sequence[Any]) -> None:
+    """Raise ValueError if an untrusted manifest gives options to a codec or filter that has none."""
+    if options:
+        raise ValueError(f"a {name} stream has options")

@@ -1,18 +1,54 @@
-"""How a script is packed, as callers say it: the keyword arguments that `build`, `wrap` and `fit` share."""
+"""How a script is packed: the keyword arguments that `build`, `wrap` and `fit` share, and what the emitter makes of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from typing_extensions import TypedDict
 
+from generator import carriers, compressors
 from generator.carriers import AUTO, DEFAULT_ALLOW, DEFAULT_CARRIER
-from generator.emit import Options
-from generator.source.collecting import collect_bundle
+from generator.errors import InputError
+from generator.source.collecting import Bundle, collect_bundle
 from generator.source.options import NOTICEABLE
 from generator.source.script import Script
 from generator.source.shrink import Shrinking
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a script and a payload become an artifact.
+
+    Attributes:
+        carrier: name in `generator.carriers.REGISTRY`, or "auto" for the smallest of `allow`.
+        allow: carriers that "auto" may choose from.
+        header: whether the file begins with a comment that says what it is.
+        compressor: what compresses the program, a name in `generator.compressors.REGISTRY`; "auto" for the smallest.
+        shrinking: steps of shrinking.
+        bundle: modules and files that the artifact carries.
+        broadcast: whether one process of each node decodes for all; None to do so where the script makes a process group.
+    """
+
+    carrier: str = DEFAULT_CARRIER
+    allow: tuple[str, ...] = DEFAULT_ALLOW
+    header: bool = True
+    compressor: str = compressors.AUTO
+    shrinking: Shrinking = field(default_factory=Shrinking)
+    bundle: Bundle = field(default_factory=Bundle)
+    broadcast: bool | None = None
+
+    def __post_init__(self) -> None:
+        known = ", ".join(carriers.REGISTRY)
+        if self.carrier != AUTO and self.carrier not in carriers.REGISTRY:
+            raise InputError(f"unknown carrier {self.carrier!r}; known: {known}, {AUTO}")
+        for name in self.allow:
+            if name not in carriers.REGISTRY:
+                raise InputError(f"unknown carrier {name!r} in the list of those allowed; known: {known}")
+        if self.compressor != compressors.AUTO and self.compressor not in compressors.REGISTRY:
+            known = ", ".join(compressors.REGISTRY)
+            raise InputError(f"unknown compressor {self.compressor!r}; known: {known}, {compressors.AUTO}")
 
 
 class PackingOptions(TypedDict, total=False):
@@ -20,9 +56,9 @@ class PackingOptions(TypedDict, total=False):
 
     Attributes:
         carrier: name in `generator.carriers.REGISTRY`, or "auto" for the smallest; "base85" by default.
-        allow: carriers that "auto" may choose; by default base85, latin1 and zip.
+        allow: carriers that "auto" may choose; by default those that write one file.
         header: whether the file begins with a comment that says what it is; it does by default.
-        coder: compression of the code, a name in `generator.source.compress.CODERS`, or "auto", the default.
+        compressor: what compresses the program, a name in `generator.compressors.REGISTRY`, or "auto", the default.
         include: modules, packages and data files to carry.
         local_modules: whether modules that the script imports from its own folder are carried; they are by default.
         safe: whether only names of local variables are shortened; see `generator.source.options.NOTICEABLE`.
@@ -36,7 +72,7 @@ class PackingOptions(TypedDict, total=False):
     carrier: str
     allow: Sequence[str]
     header: bool
-    coder: str
+    compressor: str
     include: Sequence[str | Path]
     local_modules: bool
     safe: bool
@@ -57,7 +93,7 @@ def packing_options(script: Script, packing: PackingOptions) -> Options:
         packing.get("carrier", DEFAULT_CARRIER),
         tuple(packing.get("allow", DEFAULT_ALLOW)),
         packing.get("header", True),
-        packing.get("coder", AUTO),
+        packing.get("compressor", compressors.AUTO),
         Shrinking(
             frozenset(packing.get("skip_steps", ())) | noticeable,
             frozenset(packing.get("extra_steps", ())),

@@ -27,14 +27,14 @@ def read_base85(file: bytes, length: int) -> bytes:
     return words.tobytes()[: length * 4 // 5]
 
 
-def read_latin1(file: bytes, size: int, marks: int) -> bytes:
+def read_latin1(file: bytes, size: int, flags: int) -> bytes:
     """The file's last bytes are `size` bytes of payload, in which the three that a comment can't hold (NUL, line feed and
-    carriage return) had their top bit set, and `marks` bytes of seven bits each that tell which of the bytes 128, 138 and 141
+    carriage return) had their top bit set, and `flags` bytes of seven bits each that tell which of the bytes 128, 138 and 141
     those were.
     """
-    octets = np.frombuffer(bytearray(file[-size - marks : len(file) - marks]), "u1")
+    octets = np.frombuffer(bytearray(file[-size - flags : len(file) - flags]), "u1")
     places = np.flatnonzero(np.isin(octets, [128, 138, 141]))
-    bits = np.unpackbits(np.frombuffer(file[len(file) - marks :], "u1")).reshape(-1, 8)[:, 1:].ravel()
+    bits = np.unpackbits(np.frombuffer(file[len(file) - flags :], "u1")).reshape(-1, 8)[:, 1:].ravel()
     # resize: a damaged file may have more places than bits, and the checksum tells.
     octets[places] ^= np.resize(bits, len(places)) << 7
     return octets.tobytes()

@@ -58,7 +58,7 @@ def predict_bits(length: int) -> Generator[int, int, bytes]:
 
 
 def decode_mix(data: bytes) -> bytes:
-    """Undo `generator.source.mixing.encode_mix`: three bytes of length, most significant first, then the coded bits."""
+    """Undo `generator.compressors.mixing.encode_mix`: three bytes of length, most significant first, then the coded bits."""
     model = predict_bits(int.from_bytes(data[:3], "big"))
     low = bit = 0
     high = 0xFFFFFFFF

@@ -62,6 +62,44 @@ def rans_adapt(model: Model, classes: Array, symbols: Array) -> None:
     model[2] -= len(symbols)
 
 
+def rans_lookup(model: Model, lanes: int) -> None:
+    """Renew the tables: of each slot of each class an entry and the symbol. An entry holds the symbol's frequency above
+    PRECISION bits, and the slot's distance from the symbol's start in them."""
+    frequencies, starts = rans_renew(model, lanes)
+    width = starts.shape[1]
+    count = len(starts) * 2**PRECISION
+    entries = (frequencies * 2**PRECISION - starts - np.arange(0, count, 2**PRECISION)[:, None]).astype("u4")
+    repeats = frequencies.ravel()
+    model[3:] = (
+        np.repeat(entries, repeats) + np.arange(count, dtype="u4"),
+        np.repeat(np.arange(starts.size, dtype="u4") % width, repeats),
+    )
+
+
+def rans_slots(coder: list[Array], entries: Array, slots: Array) -> None:
+    """Add to the first slot of each symbol's table what its lane's state says; one step takes a symbol from each lane.
+
+    Args:
+        coder: the lanes' states, and the words that are left (uint32 both); advanced.
+        entries: of `rans_lookup`.
+        slots: shape (symbols,), uint32, multiples of 2^PRECISION; overwritten.
+    """
+    states, words = coder
+    bits, mask = map(np.array, np.array([PRECISION, 2**PRECISION - 1], "u4"))  # faster than Python's integers
+    for start in range(0, len(slots), len(states)):
+        slot = slots[start : start + len(states)]
+        state = states[: len(slot)]
+        slot += state & mask
+        entry = entries.take(slot)
+        state >>= bits
+        state *= entry >> bits
+        state += entry & mask
+        low = (state < 65536).nonzero()[0]
+        state[low] = state[low] << 16 | words[: len(low)]
+        words = words[len(low) :]
+    coder[1] = words
+
+
 def rans_read(coder: list[Array], model: Model, classes: Array) -> Array:
     """Decode one symbol (uint32) for each of `classes` (uint32, the first slots of tables: multiples of 2^PRECISION).
 
@@ -71,43 +109,20 @@ def rans_read(coder: list[Array], model: Model, classes: Array) -> Array:
         model: the tables; they adapt.
         classes: shape (symbols,); overwritten.
     """
-    states, words = coder
-    lanes = len(states)
     decoded = [np.empty(0, "u4")]
-    bits, mask = map(np.array, np.array([PRECISION, 2**PRECISION - 1], "u4"))  # faster than Python's integers
     while len(classes):
         if not model[2]:
-            frequencies, starts = rans_renew(model, lanes)
-            width = starts.shape[1]
-            count = len(starts) * 2**PRECISION
-            # One entry for each slot of each class: the frequency, and the distance from the start of the symbol.
-            entries = (frequencies * 2**PRECISION - starts - np.arange(0, count, 2**PRECISION)[:, None]).astype("u4")
-            repeats = frequencies.ravel()
-            model[3:] = (
-                np.repeat(entries, repeats) + np.arange(count, dtype="u4"),
-                np.repeat(np.arange(starts.size, dtype="u4") % width, repeats),
-            )
+            rans_lookup(model, len(coder[0]))
         slots = classes[: model[2]]
         classes = classes[len(slots) :]
-        for start in range(0, len(slots), lanes):
-            slot = slots[start : start + lanes]
-            state = states[: len(slot)]
-            slot += state & mask
-            entry = model[3].take(slot)
-            state >>= bits
-            state *= entry >> bits
-            state += entry & mask
-            low = (state < 65536).nonzero()[0]
-            state[low] = state[low] << 16 | words[: len(low)]
-            words = words[len(low) :]
+        rans_slots(coder, model[3], slots)
         symbols = model[4].take(slots)
         escaped = (symbols == model[0].shape[1] - 1).nonzero()[0]
-        end = len(words) - len(escaped)
-        symbols[escaped] = words[end:]
-        words = words[:end]
+        end = len(coder[1]) - len(escaped)
+        symbols[escaped] = coder[1][end:]
+        coder[1] = coder[1][:end]
         rans_adapt(model, slots[:COUNTED] >> PRECISION, symbols)
         decoded.append(symbols)
-    coder[1] = words
     return np.concatenate(decoded)
 
 
@@ -118,7 +133,30 @@ def rans_matrix(array: Array) -> Array:
     return array.reshape(len(array) if array.size and array.shape[1:] else 1, -1)
 
 
-def decode_rans(data: bytes, specs: Specs, lanes: int, kinds: Sequence[Any], members: Sequence[int]) -> list[Array]:
+def scale_classes(read: Any, matrix: Array, shift: int, row_model: Model, column_model: Model, model: Model) -> None:
+    """Context model: a class for each row and one for each column, whose sum chooses the table of an element.
+
+    A context model fills a matrix by asking `read` for symbols, in any order and as many at a time as it can tell the classes
+    of, from what it was given before. Encoder and decoder call the same one; only what `read` does differs.
+
+    Args:
+        read: function (model, classes) → symbols, as `rans_read`.
+        matrix: (rows, columns), to be filled.
+        shift: what is added to the symbols, modulo the range of the matrix's dtype.
+        row_model, column_model, model: tables for the classes of rows and columns, and for elements.
+    """
+    rows, columns = (
+        read(tables, np.zeros(length, "u4")) << PRECISION for tables, length in zip((row_model, column_model), matrix.shape)
+    )
+    step = PERIOD // (len(columns) + 1) + 1
+    for row in range(0, len(matrix), step):
+        block = rows[row : row + step, None] + columns
+        matrix[row : row + step] = (read(model, block.ravel()) + shift).reshape(block.shape)
+
+
+def decode_rans(
+    data: bytes, specs: Specs, lanes: int, kinds: Sequence[Any], members: Sequence[int], context: Any = None
+) -> list[Array]:
     """Decode arrays.
 
     Args:
@@ -126,8 +164,9 @@ def decode_rans(data: bytes, specs: Specs, lanes: int, kinds: Sequence[Any], mem
         specs: numpy dtype string and shape of each array.
         lanes: number of interleaved states.
         kinds: for each kind of array what is added to its symbols (modulo the range of the dtype) and the arguments of
-            `rans_model` for row classes, column classes and elements.
+            `rans_model` for each of the context model's sets of tables.
         members: the kind of each array.
+        context: the context model, `scale_classes` unless a codec with another one calls this function with it.
     """
     words = np.frombuffer(data, "<u2").astype("u4")
     coder = [words[1 : 2 * lanes : 2] << 16 | words[: 2 * lanes : 2], words[2 * lanes :]]
@@ -135,15 +174,7 @@ def decode_rans(data: bytes, specs: Specs, lanes: int, kinds: Sequence[Any], mem
     arrays = []
     for (dtype, shape), member in zip(specs, members):
         array = np.empty(shape, dtype)
-        matrix = rans_matrix(array)
-        shift, row_model, column_model, model = models[member]
-        row_classes, column_classes = (
-            rans_read(coder, tables, np.zeros(length, "u4")) << PRECISION
-            for tables, length in zip((row_model, column_model), matrix.shape)
-        )
-        step = PERIOD // (len(column_classes) + 1) + 1
-        for row in range(0, len(matrix), step):
-            block = row_classes[row : row + step, None] + column_classes
-            matrix[row : row + step] = (rans_read(coder, model, block.ravel()) + shift).reshape(block.shape)
+        read = lambda tables, classes: rans_read(coder, tables, classes)  # noqa: E731
+        (context or scale_classes)(read, rans_matrix(array), *models[member])
         arrays.append(array)
     return arrays

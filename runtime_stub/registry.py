@@ -1,37 +1,38 @@
-"""Every decoder by the id that stands in the payload's manifest. The emitter inlines only what a payload uses."""
+"""Every decoder by the id that stands in the payload's manifest. The emitter inlines only what a payload uses.
+
+A function `decode_ID` of a module here decodes a codec's streams, a function `undo_ID` is the inverse of a filter, and every
+function of `runtime_stub.dequantize` is the dequantizer of its name: nothing has to be registered.
+"""
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Callable
+from importlib import import_module
 
-from runtime_stub.arranged import decode_arranged
-from runtime_stub.brotli_raw import decode_brotli
-from runtime_stub.deflate import decode_zlib
-from runtime_stub.dequantize import grid, groups, keep, scale
-from runtime_stub.lzma_raw import decode_lzma
-from runtime_stub.rans import decode_rans
-from runtime_stub.rans_rows import decode_rans_rows
+import runtime_stub
+from runtime_stub import dequantize
 from runtime_stub.split import Array
-from runtime_stub.store import decode_store
-from runtime_stub.ternary import decode_base3, decode_bitmask
-from runtime_stub.zstd import decode_zstd
+
+UNRELATED = frozenset({"mixing", "registry", "tensors"})  # of the program's compression, this one, and the only one with torch
+
+
+def _functions(module: str) -> dict[str, Callable[..., list[Array]]]:
+    found = vars(import_module(f"runtime_stub.{module}")).items()
+    return {
+        name.partition("_")[2]: value
+        for name, value in found
+        if name.startswith(("decode_", "undo_")) and value.__module__ == f"runtime_stub.{module}"
+    }
+
 
 DECODERS: dict[str, Callable[..., list[Array]]] = {
-    "arranged": decode_arranged,
-    "base3": decode_base3,
-    "bitmask": decode_bitmask,
-    "brotli": decode_brotli,
-    "lzma": decode_lzma,
-    "rans": decode_rans,
-    "rans_rows": decode_rans_rows,
-    "store": decode_store,
-    "zlib": decode_zlib,
-    "zstd": decode_zstd,
+    name: function
+    for module in pkgutil.iter_modules(runtime_stub.__path__)
+    if module.name not in UNRELATED
+    for name, function in sorted(_functions(module.name).items())
 }
 
 DEQUANTIZERS: dict[str, Callable[..., Array]] = {
-    "grid": grid,
-    "groups": groups,
-    "keep": keep,
-    "scale": scale,
+    name: value for name, value in vars(dequantize).items() if getattr(value, "__module__", "") == dequantize.__name__
 }

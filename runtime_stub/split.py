@@ -35,3 +35,9 @@ def split_arrays(data: bytes, specs: Specs) -> list[Array]:
 def total_bytes(specs: Specs) -> int:
     """Size in bytes of all arrays of `specs` together."""
     return sum(math.prod(shape) * np.dtype(dtype).itemsize for dtype, shape in specs)
+
+
+def matrix_shape(shape: Sequence[int]) -> list[int]:
+    """An array as rows and columns: the first length and the product of the others; one row for fewer than two dimensions."""
+    rows = shape[0] if shape[1:] else 1
+    return [rows, math.prod(shape) // max(rows, 1)]

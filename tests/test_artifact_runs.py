@@ -12,7 +12,7 @@ from helpers import EXAMPLE, run_python
 from interpreters import ENVIRONMENTS, PYTHONS, numpy_python
 
 import generator
-from generator import codecs
+from generator import codecs, filters
 from generator.audit.artifact import read_artifact
 from generator.weights.checkpoint import tensor_bytes
 
@@ -45,7 +45,9 @@ def as_tensor(array):
 float32, float16, int64, uint8, bool = map(numpy.dtype, ("f4", "f2", "i8", "u1", "?"))
 """
 
-CODECS = sorted(name for name, make in codecs.REGISTRY.items() if name != "auto" and not make().requires)
+CODECS = sorted(name for name, codec in codecs.REGISTRY.items() if not codec.requires)
+FILTERED = {name: {"id": "store", "filters": [name]} for name in filters.REGISTRY if name != "delta"}
+FILTERED["delta"] = {"id": "rans", "filters": [{"id": "delta", "replace": "delta", "by": "sort"}]}
 
 
 @pytest.fixture
@@ -54,10 +56,13 @@ def artifact(tmp_path: Path, script: Path, state_dict: dict[str, torch.Tensor]) 
     coded = {
         f"coded.{codec}": torch.randn(96, 64, generator=torch.Generator().manual_seed(n)) for n, codec in enumerate(CODECS)
     }
+    coded |= {f"coded.{name}": coded["coded.rans"] * number for number, name in enumerate(FILTERED, 2)}
     ternary = {"base3", "bitmask"}
     recipe = {
         "rule": [
             *({"pattern": f"coded.{c}", "quantizer": "int2" if c in ternary else "int6", "codec": c} for c in CODECS),
+            {"pattern": "coded.planes", "quantizer": "fp16", "codec": FILTERED["planes"]},
+            *({"pattern": f"coded.{name}", "quantizer": "int8", "codec": codec} for name, codec in FILTERED.items()),
             {"pattern": "blocks.0.weight", "quantizer": "int5", "codec": "store"},
             {"pattern": "blocks.0.gain", "quantizer": "fp16", "codec": "zlib"},
             {"pattern": ["steps", "mask"], "quantizer": "keep", "codec": "store"},
@@ -68,7 +73,7 @@ def artifact(tmp_path: Path, script: Path, state_dict: dict[str, torch.Tensor]) 
     generator.build(script, {**state_dict, **coded}, path, recipe=recipe)
     manifest = read_artifact(path).manifest
     assert manifest is not None
-    assert {stream.codec for stream in manifest.streams} == set(CODECS)
+    assert {name for stream in manifest.streams for name in stream.ids} == {*CODECS, *FILTERED}
     return path
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 import generator
 from generator import BudgetError, InputError
-from generator.carriers import REGISTRY, Parts
+from generator.carriers import REGISTRY, Cargo
 from generator.defaults import BUDGET
 from generator.payload import same_bits
 
@@ -216,7 +216,7 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
 def test_code_bomb_is_bounded(tmp_path: Path, script: Path) -> None:
     code = lzma.compress(b"#" * 2**25, lzma.FORMAT_ALONE, preset=0)
     path = tmp_path / "bomb.py"
-    path.write_bytes(REGISTRY["base85"].write(Parts(code, None, "", "Z", "Y", ""), "bomb").main)
+    path.write_bytes(REGISTRY["base85"].write(Cargo(code, None, "", "Z", "Y", ""), "bomb").main)
     with pytest.raises(InputError, match="decompresses to more than"):
         generator.unpack(path)
 

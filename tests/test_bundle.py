@@ -11,11 +11,11 @@ from helpers import run_python
 
 import generator
 from generator.audit.carried import carried_files
-from generator.carriers import REGISTRY, Parts
+from generator.carriers import REGISTRY, Cargo
+from generator.compressors import compress
 from generator.errors import InputError
 from generator.source.bundle import add_bundle
 from generator.source.collecting import collect_bundle
-from generator.source.compress import compress_code
 from generator.source.script import free_names, read_script
 from generator.source.shrink import STEPS, Shrinking, shrink
 from generator.templating import render
@@ -192,9 +192,9 @@ def carrying(folder: Path, files: list[str], modules: list[str]) -> Path:
 def write_artifact(folder: Path, text: str) -> Path:
     """An artifact that executes a text."""
     path = folder / "hostile.py"
-    _, code_name, scratch_name = free_names(ast.parse(text))
-    parts = Parts(compress_code(text.encode()), None, "", code_name, scratch_name, "")
-    path.write_bytes(REGISTRY["base85"].write(parts, "x").main)
+    _, program_name, scratch_name = free_names(ast.parse(text))
+    cargo = Cargo(compress(text.encode(), "lzma")[1], None, "", program_name, scratch_name, "")
+    path.write_bytes(REGISTRY["base85"].write(cargo, "x").main)
     return path
 
 

@@ -21,11 +21,20 @@ from interpreters import PYTHONS
 from test_artifact_runs import TORCH_DOUBLE, expected_output
 
 import generator
-from generator.carriers import REGISTRY, Parts
+from generator.carriers import REGISTRY, Cargo
 from generator.carriers.base85 import decode_ascii85, encode_ascii85
-from generator.carriers.latin1 import NUMBER_LIMIT, escape, from_base253, leading_zeros, mark, to_base253, unescape, unmark
+from generator.carriers.latin1 import (
+    NUMBER_LIMIT,
+    escape,
+    from_base253,
+    from_comment,
+    leading_zeros,
+    to_base253,
+    to_comment,
+    unescape,
+)
+from generator.compressors import compress
 from generator.errors import InputError
-from generator.source.compress import compress_code
 from generator.source.script import free_names, parse
 
 CARRIERS = list(REGISTRY)
@@ -189,8 +198,8 @@ def test_a_sidecar_must_be_there(tmp_path: Path, script: Path, state_dict: dict[
 
 
 def test_a_sidecar_elsewhere_is_refused(tmp_path: Path) -> None:
-    code = compress_code(b"print(1)")
-    written = REGISTRY["sidecar"].write(Parts(code, b"GPK", "Z", "Y", "X", ""), "x")
+    code = compress(b"print(1)", "lzma")[1]
+    written = REGISTRY["sidecar"].write(Cargo(code, b"GPK", "Z", "Y", "X", ""), "x")
     [beside] = written.beside
     digest = beside.removeprefix("x.").removesuffix(".bin")
     for name in (f"../../etc/x.{digest}.bin", f"/etc/x.{digest}.bin", f".x.{digest}.bin", f".{digest}.bin", "x.bin", "x.txt"):
@@ -199,14 +208,14 @@ def test_a_sidecar_elsewhere_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("carrier", [name for name in CARRIERS if not REGISTRY[name].needs_payload])
-@pytest.mark.parametrize("coder", ["lzma", "zlib", "brotli", "mix"])
-def test_code_alone(tmp_path: Path, carrier: str, coder: str) -> None:
+@pytest.mark.parametrize("compressor", ["lzma", "zlib", "brotli", "mix"])
+def test_code_alone(tmp_path: Path, carrier: str, compressor: str) -> None:
     script = tmp_path / "script.py"
     script.write_text("import sys\nprint('naïve', sys.argv[1:], __file__.rpartition('/')[2])\n")
     path = tmp_path / "out.py"
     for header in (True, False):
-        inspection = generator.wrap(script, path, carrier=carrier, coder=coder, header=header)
-        assert inspection.coder == coder
+        inspection = generator.wrap(script, path, carrier=carrier, compressor=compressor, header=header)
+        assert inspection.compressor == compressor
         assert sum(part.bytes for part in inspection.parts) == path.stat().st_size
         assert run_python(sys.executable, path, "x", cwd=Path("/")) == "naïve ['x'] out.py\n"
 
@@ -215,8 +224,8 @@ def test_code_alone(tmp_path: Path, carrier: str, coder: str) -> None:
 def test_code_runs_on_other_pythons(tmp_path: Path, version: str) -> None:
     script = tmp_path / "script.py"
     script.write_text("import sys\nprint('naïve', sys.argv[1:], __file__.rpartition('/')[2])\n")
-    for carrier, coder in (("base85", "lzma"), ("latin1", "mix"), ("latin1", "zlib"), ("zip", "lzma"), ("zip", "mix")):
-        generator.wrap(script, tmp_path / "out.py", carrier=carrier, coder=coder)
+    for carrier, compressor in (("base85", "lzma"), ("latin1", "mix"), ("latin1", "zlib"), ("zip", "lzma"), ("zip", "mix")):
+        generator.wrap(script, tmp_path / "out.py", carrier=carrier, compressor=compressor)
         assert run_python(PYTHONS[version], tmp_path / "out.py", "x", cwd=Path("/")) == "naïve ['x'] out.py\n"
 
 
@@ -279,7 +288,7 @@ def test_scripts_that_read_their_own_text(golfpack, tmp_path: Path) -> None:
 
 def test_latin1_overhead_on_random_bytes() -> None:
     data = np.random.default_rng(0).bytes(2_000_000)
-    assert len(mark(data)) <= 1.004 * len(data)
+    assert len(to_comment(data)) <= 1.004 * len(data)
     assert len(encode_ascii85(data)) == 1.25 * len(data)
     code = np.random.default_rng(1).bytes(11_000)
     assert len(to_base253(code)) <= 1.0022 * len(code)
@@ -287,12 +296,12 @@ def test_latin1_overhead_on_random_bytes() -> None:
 
 @given(st.binary(max_size=300))
 def test_text_codings_round_trip(data: bytes) -> None:
-    assert unmark(mark(data)) == data
+    assert from_comment(to_comment(data)) == data
     assert from_base253(to_base253(data), len(leading_zeros(data))) == data
     assert unescape(escape(data)) == data
     assert decode_ascii85(encode_ascii85(data).encode()) == data
     assert base64.a85decode(encode_ascii85(data)) == data
-    for text in (mark(data), to_base253(data), escape(data)):
+    for text in (to_comment(data), to_base253(data), escape(data)):
         assert not set(text) & {0, 10, 13}
 
 
@@ -327,10 +336,10 @@ def test_verify_runs_sidecars(tmp_path: Path, script: Path, state_dict: dict[str
 def test_code_may_begin_with_zeros(code: bytes) -> None:
     """The bootstrap makes bytes of a number by its hexadecimal digits, and that has no leading zeros of its own."""
     names = free_names(parse(b"", "s"))
-    written = REGISTRY["latin1"].write(Parts(code, None, "", names[1], names[2], ""), "x").main
+    written = REGISTRY["latin1"].write(Cargo(code, None, "", names[1], names[2], ""), "x").main
     read = REGISTRY["latin1"].read(written, no_files)
     assert read is not None
-    assert read.parts.code == code
+    assert read.cargo.program == code
     bootstrap = written[: written.rfind(b"\nexec(")].decode("latin-1").replace('open(__file__,"rb").read()', repr(written))
     scope: dict[str, object] = {}
     exec(bootstrap, scope)

@@ -196,7 +196,9 @@ def test_names_of_builtins_in_the_script_do_not_reach_the_loader(tmp_path: Path)
     (tmp_path / "a.txt").write_text("a")
     (tmp_path / "torch.py").write_text(TORCH_DOUBLE)
     weights = {"w": torch.randn(60, 60, generator=torch.Generator().manual_seed(0)), "e": torch.ones(5, 4)}
-    for codec, quantizer in {"rans_rows": "int5", "arranged": "int5", "store": "fp16", "base3": "ternary"}.items():
+    everything = {"id": "rans", "filters": ["center", "planes", "sort", "transpose", "shuffle"]}
+    codings = [(everything, "int5"), (everything, "fp16"), ("store", "fp16"), ("base3", "ternary")]
+    for codec, quantizer in codings:
         recipe = {"rule": [{"pattern": "*", "quantizer": quantizer, "codec": codec}]}
         generator.build(script, weights, tmp_path / "out.py", recipe=recipe, include=[tmp_path / "a.txt"])
         output = run_python(sys.executable, tmp_path / "out.py", cwd=Path("/"), environment={"PYTHONPATH": str(tmp_path)})
@@ -236,14 +238,14 @@ def test_payload_names_are_not_made_by_the_script(tmp_path: Path) -> None:
 def test_a_build_rehearses_its_bytes(packed: Path) -> None:
     """What would load something else is not put in place, though it can be taken apart."""
     artifact = read_artifact(packed)
-    rehearse(artifact, packed, artifact.parts.payload)
+    rehearse(artifact, packed, artifact.cargo.payload)
     with pytest.raises(CheckError, match="would load another payload"):
         rehearse(artifact, packed, b"what was meant")
     before = sys.path[:]
     other = packed.with_name("other.py")
     data = packed.read_bytes()
     if artifact.carrier == "zip":
-        start = len(artifact.parts.header) + 3 if artifact.parts.header else 0
+        start = len(artifact.cargo.header) + 3 if artifact.cargo.header else 0
         other.write_bytes(data[:start] + data[start + 1 : start + 2] + data[start + 1 :])
     elif artifact.beside:
         artifact.beside[0].write_bytes(b"another payload")
@@ -251,7 +253,7 @@ def test_a_build_rehearses_its_bytes(packed: Path) -> None:
     else:
         other.write_bytes(data[:-30] + b"!!!" + data[-27:])
     with pytest.raises(CheckError, match="would load another payload|would not load"):
-        rehearse(artifact, other, artifact.parts.payload)
+        rehearse(artifact, other, artifact.cargo.payload)
     assert sys.path == before
 
 

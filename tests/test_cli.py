@@ -55,7 +55,7 @@ def test_unpacked_scripts_say_what_is_missing(tmp_path: Path, monkeypatch: pytes
     for content, message in (
         (None, "cannot be read"),
         (b"hello", "not a golfpack payload"),
-        (b"GPK\x01" + bytes(20), "damaged"),
+        (b"GPK\x02" + bytes(20), "damaged"),
     ):
         path = tmp_path / "model.gpk"
         path.unlink(missing_ok=True)

@@ -50,7 +50,7 @@ def test_groups_spread_scales_evenly(parts: int) -> None:
 
 def manifest(dequantizer: str, *specs: tuple[str, list[int]]) -> Any:
     return [
-        [["store", 0, [list(spec) for spec in specs], [[0, 0]] * len(specs)]],
+        [[0, [list(spec) for spec in specs], ["store", [[0, 0]] * len(specs)]]],
         [[["w"], dequantizer, "float32", "float32", *[0] * len(specs)]],
     ]
 

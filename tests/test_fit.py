@@ -171,9 +171,9 @@ def test_what_the_knob_leaves_alone_is_coded_once(tmp_path: Path, script: Path, 
 
 
 def _counting(encode: Callable[..., Encoded], calls: list[str]) -> Callable[..., Encoded]:
-    def counted(self: Codec, arrays: list) -> Encoded:
+    def counted(self: Codec, fields: list) -> Encoded:
         calls.append(self.id)
-        return encode(self, arrays)
+        return encode(self, fields)
 
     return counted
 

@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 import generator
 from generator.audit.bounded_decoders import ASCII85_LIMIT, DECODERS
 from generator.audit.foreign import LAYER_LIMIT, read_foreign
-from generator.carriers import REGISTRY, Parts
+from generator.carriers import REGISTRY, Cargo
+from generator.compressors import compress
 from generator.errors import InputError
-from generator.source.compress import compress_code
 from generator.source.tokens import TOKEN_LIMIT
 
 SOURCE = b"import os\nprint('hello', 'w\xc3\xb6rld', os.getpid() > 0)\n" * 20
@@ -92,7 +92,7 @@ def test_common_forms(tmp_path: Path, form: str) -> None:
     inspection = generator.inspect(path)
     assert inspection.carrier == "foreign"
     assert sum(part.bytes for part in inspection.parts) == inspection.size == path.stat().st_size
-    assert inspection.code_bytes == len(SOURCE)
+    assert inspection.program_bytes == len(SOURCE)
     unpacked = generator.unpack(path, tmp_path / "out")
     assert unpacked.source.encode() == (tmp_path / "out" / "source.py").read_bytes() == SOURCE
 
@@ -229,7 +229,7 @@ def test_bombs_stay_within_bounds(tmp_path: Path) -> None:
 )
 def test_code_in_a_file_that_looks_like_golfpacks(tmp_path: Path, code: bytes, message: str) -> None:
     path = tmp_path / "x.py"
-    path.write_bytes(REGISTRY["base85"].write(Parts(compress_code(code, "zlib"), None, "", "Y", "", "", "zlib"), "x").main)
+    path.write_bytes(REGISTRY["base85"].write(Cargo(compress(code, "zlib")[1], None, "", "Y", "", "", "zlib"), "x").main)
     with pytest.raises(InputError, match=message):
         generator.inspect(path)
 

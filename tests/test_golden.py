@@ -1,4 +1,4 @@
-"""Bytes of the past: what was coded, quantized or packed by format version 1 means the same for ever.
+"""Bytes of the past: what was coded, quantized or packed means the same for ever; of version 1, see test_version_1.py.
 
 `tests/golden/` keeps them as text. Decoding them is tested strictly; coding is compared byte for byte where the code is ours,
 and not where a library's version decides. Running this file adds what a new codec, dequantizer or carrier needs, and
@@ -17,17 +17,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from arrays import fields
 from helpers import run_python
 from test_artifact_runs import TORCH_DOUBLE
 
 import generator
+from generator import codecs, dequantizers, filters
 from generator.carriers import REGISTRY as CARRIERS
-from generator.codecs import CHECKS, REGISTRY, Codec
-from generator.codecs.base import specs_of
-from runtime_stub.registry import DECODERS, DEQUANTIZERS
+from generator.codecs.chain import DECODERS, Chain, check_stages
+from generator.fields import specs_of
+from generator.recipes.coding import chain_of
+from runtime_stub import registry
+from runtime_stub.payload import run_stages
+from runtime_stub.registry import DEQUANTIZERS
 
 FOLDER = Path(__file__).parent / "golden"
-OURS = {"store", "base3", "bitmask", "rans", "rans_rows"}  # the others' bytes are their libraries'
+OURS = {"store", "base3", "bitmask", "rans"}  # the others' bytes are their libraries'
 
 
 def numbers(count: int, seed: int) -> np.ndarray:
@@ -55,30 +60,35 @@ MIXED = [
 ]
 TERNARY = [
     (numbers(41, 3) % 3 - 1).astype("i1"),
-    np.array([1.5, -2.25], "<f2"),
     (numbers(30, 4) % 3 - 1).reshape(5, 6).astype("<i4"),
 ]
 SPOILED = bell(60, 50, 5).astype("<i2")
 SPOILED[7, 3], SPOILED[59, 49] = 30000, -30000
 PHRASES = [np.tile((numbers(24, seed % 5) % 256).astype("u1"), 12)[seed:] for seed in range(40)]
-# Name → codec id, its options, arrays.
-CODED: dict[str, tuple[str, dict[str, Any], list[np.ndarray]]] = {
-    "store": ("store", {}, MIXED),
-    "zlib": ("zlib", {}, MIXED),
-    "lzma": ("lzma", {}, MIXED),
-    "lzma with position bits": ("lzma", {"lc": 1, "lp": 2, "pb": 1}, MIXED),
-    "zstd": ("zstd", {}, MIXED),
-    "zstd with a dictionary": ("zstd", {"dictionary": 512}, PHRASES),
-    "brotli": ("brotli", {}, MIXED),
-    "arranged": ("arranged", {}, MIXED),
-    "arranged, shuffled": ("arranged", {"inner": "zlib", "transpose": False, "shuffle": True}, MIXED),
-    "arranged, ordered": ("arranged", {"inner": "zlib", "order": "norm"}, MIXED),
-    "base3": ("base3", {}, TERNARY),
-    "bitmask": ("bitmask", {}, TERNARY),
-    "rans": ("rans", {}, MIXED),
-    "rans that adapts": ("rans", {}, [SPOILED, bell(40, 50, 6).astype("i1"), bell(40, 50, 7).astype("i1")]),
-    "rans without classes": ("rans", {"model": "order0"}, [SPOILED]),
-    "rans_rows": ("rans_rows", {}, [*MIXED, (bell(30, 20, 8) // 8 + 20 * (np.arange(20) % 5 - 2)).astype("i1")]),
+SIMILAR = (bell(30, 20, 8) // 8 + 20 * (np.arange(20) % 5 - 2)).astype("i1")
+FLOATS = [np.array([[0.5, -2, 3e-5], [np.inf, -0.0, np.nan]], dtype) for dtype in ("<f2", "<f4")]
+# Name → codec as a recipe has it, arrays.
+CODED: dict[str, tuple[Any, list[np.ndarray]]] = {
+    "store": ("store", MIXED),
+    "zlib": ("zlib", MIXED),
+    "lzma": ("lzma", MIXED),
+    "lzma with position bits": ({"id": "lzma", "lc": 1, "lp": 2, "pb": 1}, MIXED),
+    "zstd": ("zstd", MIXED),
+    "zstd with a dictionary": ({"id": "zstd", "dictionary": 512}, PHRASES),
+    "brotli": ("brotli", MIXED),
+    "base3": ("base3", TERNARY),
+    "bitmask": ("bitmask", TERNARY),
+    "rans": ("rans", MIXED),
+    "rans that adapts": ("rans", [SPOILED, bell(40, 50, 6).astype("i1"), bell(40, 50, 7).astype("i1")]),
+    "rans without classes": ({"id": "rans", "model": "order0"}, [SPOILED]),
+    "center": ({"id": "rans", "filters": ["center"]}, [SIMILAR, bell(40, 50, 6).astype("<i2")]),
+    "delta": ({"id": "store", "filters": [{"id": "delta", "replace": "1", "by": "0"}]}, [MIXED[0], MIXED[0] // 2]),
+    "planes": ({"id": "store", "filters": ["planes"]}, FLOATS),
+    "shuffle": ({"id": "store", "filters": ["shuffle"]}, [MIXED[1], MIXED[3], MIXED[5]]),
+    "sort": ({"id": "store", "filters": ["sort"]}, [MIXED[0], MIXED[5], SIMILAR]),
+    "sort by similarity": ({"id": "rans", "filters": [{"id": "sort", "by": "similarity"}]}, [SIMILAR]),
+    "transpose": ({"id": "store", "filters": ["transpose"]}, [MIXED[0], MIXED[5]]),
+    "sort, transpose, shuffle": ({"id": "rans", "filters": ["sort", "transpose", "shuffle"]}, [MIXED[5]]),
 }
 SYMBOLS = (numbers(24, 9) % 31 - 15).reshape(4, 6).astype("i1")
 # Name → dequantizer id, its arrays.
@@ -101,14 +111,16 @@ def stored(name: str) -> dict[str, Any]:
     return found
 
 
-def codec_of(name: str) -> Codec:
-    codec, options, _ = CODED[name]
-    return REGISTRY[codec].model_validate(options)  # type: ignore[attr-defined]
+def chain(name: str) -> Chain:
+    found = chain_of(CODED[name][0])
+    assert isinstance(found, Chain)
+    return found
 
 
 def coded(name: str) -> dict[str, Any]:
-    encoded = codec_of(name).encode(CODED[name][2])
-    return {"options": encoded.options, "data": base64.b85encode(encoded.data).decode()}
+    result = chain(name).encode(fields(*CODED[name][1]))
+    *before, (_, *options) = result.stages
+    return {**({"filters": before} if before else {}), "options": options, "data": base64.b85encode(result.data).decode()}
 
 
 def dequantized(name: str) -> str:
@@ -129,25 +141,33 @@ def packed(carrier: str) -> dict[str, Any]:
 
 
 def test_nothing_is_without_golden_bytes() -> None:
-    assert {codec for codec, _, _ in CODED.values()} == DECODERS.keys() == REGISTRY.keys() - {"auto"}
+    assert {name for one in CODED for name in chain(one).ids} == DECODERS.keys()
     assert {identifier for identifier, _ in DEQUANTIZED.values()} == DEQUANTIZERS.keys()
     assert stored("carriers").keys() == CARRIERS.keys()
     assert stored("codecs").keys() == CODED.keys()
     assert stored("dequantizers").keys() == DEQUANTIZED.keys()
 
 
+def test_what_the_stub_finds_is_what_is_registered() -> None:
+    assert registry.DECODERS == DECODERS
+    assert {name: kind.function for name, kind in dequantizers.REGISTRY.items()} == registry.DEQUANTIZERS
+    for known in (codecs.REGISTRY, filters.REGISTRY, dequantizers.REGISTRY):
+        assert all(kind.id == name for name, kind in known.items())
+
+
 @pytest.mark.parametrize("name", CODED)
 def test_coded_bytes_decode_to_what_they_were_made_from(name: str) -> None:
-    codec, _, arrays = CODED[name]
+    arrays = CODED[name][1]
     old = stored("codecs")[name]
     data = base64.b85decode(old["data"])
-    specs = [(dtype, list(shape)) for dtype, shape in specs_of(arrays)]
-    CHECKS[codec](len(data), specs_of(arrays), old["options"])
-    decoded = DECODERS[codec](data, specs, *old["options"])
+    specs = [(dtype, list(shape)) for dtype, shape in specs_of(fields(*arrays))]
+    stages = [*old.get("filters", []), [chain(name).codec.id, *old["options"]]]
+    check_stages(len(data), specs, stages)
+    decoded = run_stages(data, specs, stages, DECODERS, [])
     assert [(a.dtype.str, a.shape, a.tobytes()) for a in decoded] == [(a.dtype.str, a.shape, a.tobytes()) for a in arrays]
 
 
-@pytest.mark.parametrize("name", [name for name in CODED if CODED[name][0] in OURS])
+@pytest.mark.parametrize("name", [name for name in CODED if chain(name).codec.id in OURS])
 def test_our_own_codecs_give_the_same_bytes(name: str) -> None:
     assert json.loads(json.dumps(coded(name))) == stored("codecs")[name]
 
@@ -167,7 +187,7 @@ def test_artifacts_of_the_past(name: str, tmp_path: Path) -> None:
     assert generator.unpack(path).state_dict["w"].tolist() == WEIGHTS
     read = CARRIERS[name].read(path.read_bytes(), lambda file: (tmp_path / file).read_bytes())
     assert read is not None
-    written = CARRIERS[name].write(read.parts, "train_gpt")
+    written = CARRIERS[name].write(read.cargo, "train_gpt")
     assert {"train_gpt.py": written.main, **written.beside} == {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     double = tmp_path / "double"
     double.mkdir()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -15,26 +14,28 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from arrays import coded_size, fields
 from helpers import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_payload import sealed, tensor, zlib_of
+from test_payload import sealed, stream, tensor
 
 import generator
-from generator.codecs import CHECKS, REGISTRY
+from generator import filters
+from generator.codecs import REGISTRY
 from generator.codecs.auto import Auto
-from generator.codecs.base import specs_of
+from generator.codecs.chain import DECODERS, Chain
 from generator.codecs.rans import Rans
-from generator.codecs.rans_rows import RansRows
 from generator.codecs.store import Store
 from generator.errors import InputError
+from generator.filters.center import Center
 from generator.limits import PER_BYTE, SMALL_PAYLOAD, decoded_limit
-from generator.manifest import check_writable
 from generator.payload import decode_payload
-from runtime_stub.arranged import decode_arranged
-from runtime_stub.registry import DECODERS
+from generator.payload.manifest import check_writable
+from generator.weights.plan import plan
+from runtime_stub.sort import undo_sort
 
-CODECS = sorted(REGISTRY.keys() - {"auto"})
+CODECS = sorted(REGISTRY)
 ROWS = [["|i1", [3, 2]]]
 KIND = [0, [1, 1, 1, 64, 1], [1, 1, 1, 64, 1], [63, 31, 50, 64, 1]]
 MANY_TABLES = [*KIND[:3], [4095, 9, 9, 64, 64]]
@@ -60,23 +61,12 @@ OPTIONS: dict[str, tuple[str, int, list[Any], list[Any]]] = {
     "lzma: lc + lp above 4": ("lzma", 6, ROWS, [4, 1, 0]),
     "lzma: text": ("lzma", 6, ROWS, ["3", 0, 0]),
     "lzma: 300": ("lzma", 6, ROWS, [300, 0, 0]),
-    "base3: none": ("base3", 2, ROWS, []),
-    "base3: too few marks": ("base3", 2, ROWS, [[]]),
-    "base3: a mark of 2": ("base3", 2, ROWS, [[2]]),
-    "base3: unsigned symbols": ("base3", 2, [["|u1", [3, 2]]], [[1]]),
-    "base3: too many bytes": ("base3", 3, ROWS, [[1]]),
-    "bitmask: a mark that is none": ("bitmask", 2, ROWS, [[None]]),
-    "bitmask: too many bytes": ("bitmask", 3, ROWS, [[1]]),
-    "bitmask: too few bytes": ("bitmask", 0, ROWS, [[1]]),
-    "arranged: none": ("arranged", 6, ROWS, []),
-    "arranged: another inner codec": ("arranged", 6, ROWS, ["zstd", [0, 1, 2], 0]),
-    "arranged: an unhashable inner codec": ("arranged", 6, ROWS, [[], [0, 1, 2], 0]),
-    "arranged: an axis twice": ("arranged", 6, ROWS, ["zlib", [0, 1, 1], 0]),
-    "arranged: two axes": ("arranged", 6, ROWS, ["zlib", [0, 1], 0]),
-    "arranged: an axis that is none": ("arranged", 6, ROWS, ["zlib", [0, 1, "2"], 0]),
-    "arranged: ordered twice": ("arranged", 6, ROWS, ["zlib", [0, 1, 2], 2]),
-    "arranged: options of the other": ("arranged", 6, ROWS, ["zlib", [0, 1, 2], 0, 3, 0, 0]),
-    "arranged: rows of an empty array": ("arranged", 6, [["|i1", [2**25, 0]]], ["zlib", [0, 1, 2], 1]),
+    "base3: marks of version 1": ("base3", 2, ROWS, [[1]]),
+    "base3: unsigned symbols": ("base3", 2, [["|u1", [3, 2]]], []),
+    "base3: too many bytes": ("base3", 3, ROWS, []),
+    "bitmask: an option": ("bitmask", 2, ROWS, [None]),
+    "bitmask: too many bytes": ("bitmask", 3, ROWS, []),
+    "bitmask: too few bytes": ("bitmask", 0, ROWS, []),
     "rans: a lane for millions of symbols": ("rans", 2000, [["|i1", [2000, 2000]]], [1, [KIND], [0]]),
     "rans: millions of columns": ("rans", 2000, [["|i1", [1, 5_000_000]]], [64, [KIND], [0]]),
     "rans: tables without end": (
@@ -85,37 +75,56 @@ OPTIONS: dict[str, tuple[str, int, list[Any], list[Any]]] = {
         [["|i1", [64, 16384]]] * 60,
         [64, [MANY_TABLES] * 60, [*range(60)]],
     ),
-    "rans_rows: millions of rows": ("rans_rows", 2000, [["|i1", [700_000, 1]]], [64, [KIND], [0, 0]]),
+}
+# Coded bytes, arrays, stages: the same of filters.
+FILTERED: dict[str, tuple[int, list[Any], list[Any]]] = {
+    "center: an option": (6, ROWS, [["center", 0]]),
+    "center: millions of rows": (2000, [["|i1", [700_000, 1]]], [["center"]]),
+    "delta: none": (6, ROWS, [["delta"]]),
+    "delta: no list": (6, ROWS, [["delta", 0]]),
+    "delta: too few": (6, ROWS, [["delta", []]]),
+    "delta: a number": (6, ROWS, [["delta", [0]]]),
+    "delta: one number": (6, ROWS, [["delta", [[0]]]]),
+    "delta: itself": (6, ROWS, [["delta", [[0, 0]]]]),
+    "delta: a later stream": (6, ROWS, [["delta", [[1, 0]]]]),
+    "delta: from the end": (6, ROWS, [["delta", [[-1, 0]]]]),
+    "planes: none": (6, ROWS, [["planes"]]),
+    "planes: too few": (6, ROWS, [["planes", []]]),
+    "planes: a number": (6, ROWS, [["planes", [8]]]),
+    "planes: not the elements' width": (6, ROWS, [["planes", [[1, 5, 10]]]]),
+    "planes: nothing": (6, ROWS, [["planes", [[8, 0, 0]]]]),
+    "planes: two": (6, ROWS, [["planes", [[4, 4]]]]),
+    "planes: text": (6, ROWS, [["planes", [["1", 4, 3]]]]),
+    "shuffle: an option": (6, ROWS, [["shuffle", 1]]),
+    "sort: an option": (6, ROWS, [["sort", "norm"]]),
+    "sort: rows of an empty array": (6, [["|i1", [2**25, 0]]], [["sort"]]),
+    "transpose: an option": (6, ROWS, [["transpose", 1]]),
 }
 
 
 def manifest_of(codec: str, size: int, specs: list[Any], options: list[Any]) -> list[Any]:
     tensors = [tensor((f"w{n}",), "keep", "int8", "int8", 0) for n in range(len(specs))]
-    return [[[codec, size, specs, *options]], tensors]
+    return [[stream(codec, size, specs, *options)], tensors]
 
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_options_are_checked_before_anything_is_allocated(name: str) -> None:
     codec, size, specs, options = OPTIONS[name]
-    with pytest.raises(InputError, match=f"manifest is malformed: an? ({codec.removesuffix('_rows')}|zlib) stream"):
+    with pytest.raises(InputError, match=f"manifest is malformed: an? {codec} stream"):
         decode_payload(sealed(manifest_of(codec, size, specs, options), bytes(size)))
 
 
-def test_every_decoder_has_a_check() -> None:
-    assert CHECKS.keys() == DECODERS.keys()
+@pytest.mark.parametrize("name", FILTERED)
+def test_options_of_filters_are_checked_too(name: str) -> None:
+    size, specs, filters_ = FILTERED[name]
+    manifest = [[[size, specs, *filters_, ["zlib"]]], [tensor()]]
+    with pytest.raises(InputError, match=f"manifest is malformed: a {name.split(':')[0]}(e?d)? stream"):
+        decode_payload(sealed(manifest, bytes(size)))
 
 
-@pytest.mark.parametrize("codec", CODECS)
-def test_checks_take_what_encoders_make(codec: str) -> None:
-    rng = np.random.default_rng(0)
-    arrays = [
-        rng.integers(-1, 2, (7, 5)).astype("i1"),
-        rng.normal(size=3).astype("<f4"),
-        np.array(3, "<i8"),
-        np.zeros((0, 3), "<u2"),
-    ]
-    encoded = REGISTRY[codec]().encode(arrays)
-    CHECKS[codec](len(encoded.data), specs_of(arrays), json.loads(json.dumps(encoded.options)))
+def test_the_cases_are_of_every_codec_and_filter() -> None:
+    assert {name.split(":")[0] for name in OPTIONS} == REGISTRY.keys()
+    assert {name.split(":")[0] for name in FILTERED} == filters.REGISTRY.keys()
 
 
 JSON = st.recursive(
@@ -123,18 +132,21 @@ JSON = st.recursive(
     lambda values: st.lists(values, max_size=4),
     max_leaves=12,
 )
+FILTERS = st.lists(st.lists(st.sampled_from([*filters.REGISTRY, "zlib"]) | JSON, min_size=1, max_size=3), max_size=3)
 STORED = {"|i1": "int8", "|u1": "uint8", "<i2": "int16", "<i4": "int32", "<u8": "uint64", "<f2": "float16", "<f4": "float32"}
 LENGTHS = st.lists(st.sampled_from([0, 1, 2, 3, 64, 1000, 2**20, 2**33, 2**47]), max_size=5)
 ARRAYS = st.lists(st.tuples(st.sampled_from(sorted(STORED)), LENGTHS), max_size=3)
 
 
 @pytest.mark.parametrize("codec", CODECS)
-@given(options=st.lists(JSON, max_size=4), arrays=ARRAYS, data=st.binary(max_size=80))
+@given(options=st.lists(JSON, max_size=4), before=FILTERS, arrays=ARRAYS, data=st.binary(max_size=80))
 @settings(max_examples=60, deadline=None)
-def test_arbitrary_manifests_give_clean_errors(codec: str, options: list[Any], arrays: list[Any], data: bytes) -> None:
+def test_arbitrary_manifests_give_clean_errors(
+    codec: str, options: list[Any], before: list[Any], arrays: list[Any], data: bytes
+) -> None:
     tensors = [[[f"w{n}"], "keep", STORED[dtype], STORED[dtype], 0] for n, (dtype, _) in enumerate(arrays)]
     specs = [[dtype, shape] for dtype, shape in arrays]
-    payload = sealed([[[codec, len(data), specs, *options]], tensors], data)
+    payload = sealed([[[len(data), specs, *before, [codec, *options]]], tensors], data)
     with contextlib.suppress(InputError):
         assert [list(value.shape) for value in decode_payload(payload).values()] == [shape for _, shape in arrays]
 
@@ -142,17 +154,17 @@ def test_arbitrary_manifests_give_clean_errors(codec: str, options: list[Any], a
 def test_the_bound_follows_the_payloads_size() -> None:
     assert decoded_limit(0) == decoded_limit(SMALL_PAYLOAD // PER_BYTE) == SMALL_PAYLOAD
     assert decoded_limit(16_000_000) == PER_BYTE * 16_000_000
-    fits = [[["store", 0, [["|i1", [SMALL_PAYLOAD]]], [[0, 5]]]], [tensor()]]
+    fits = [[stream("store", 0, [["|i1", [SMALL_PAYLOAD]]], [[0, 5]])], [tensor()]]
     assert int(decode_payload(sealed(fits))["w"][-1]) == 5
     for shape in ([SMALL_PAYLOAD + 1], [2**37], [0, 2**47], [2**47, 0]):
         with pytest.raises(InputError, match="most of them for tensor 'w', is above the limit of 67,108,864"):
-            decode_payload(sealed([[["store", 0, [["|i1", shape]], [[0, 0]]]], [tensor()]]))
+            decode_payload(sealed([[stream("store", 0, [["|i1", shape]], [[0, 0]])], [tensor()]]))
 
 
 def test_every_name_of_a_tensor_counts() -> None:
     names = tuple(f"w{number}" for number in range(1000))
     with pytest.raises(InputError, match="decodes to 100,000,000, most of them for tensor 'w0'"):
-        decode_payload(sealed([[["store", 0, [["|i1", [100_000]]], [[0, 0]]]], [tensor(names)]]))
+        decode_payload(sealed([[stream("store", 0, [["|i1", [100_000]]], [[0, 0]])], [tensor(names)]]))
 
 
 def test_what_is_built_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +181,7 @@ def test_what_no_payload_can_hold_is_found_before_coding(monkeypatch: pytest.Mon
         check_writable({"w": [array], "deep": [SimpleNamespace(ndim=33)]}, {"w": ["w"], "deep": ["deep"]})  # type: ignore[list-item]
     with pytest.raises(InputError, match="surrogate"):
         check_writable({"w": [array]}, {"w": ["w", "\ud800"]})
-    monkeypatch.setattr("generator.manifest.DECODED_LIMIT", 5)
+    monkeypatch.setattr("generator.payload.manifest.DECODED_LIMIT", 5)
     with pytest.raises(InputError, match="take 6 bytes, .* the largest is 'w'"):
         check_writable({"v": [array[:2]], "w": [array, array[:1]]}, {"v": ["v"], "w": ["w"]})
     monkeypatch.setattr(Store, "encode", lambda *arguments: pytest.fail("coded"))
@@ -177,46 +189,45 @@ def test_what_no_payload_can_hold_is_found_before_coding(monkeypatch: pytest.Mon
         generator.encode_state_dict({"w": torch.ones(9)}, rule("store", "fp16"))
 
 
-def rule(codec: str, quantizer: str = "int4") -> dict[str, Any]:
+def rule(codec: Any, quantizer: str = "int4") -> dict[str, Any]:
     return {"codec": codec, "rule": [{"pattern": "*", "quantizer": quantizer}]}
 
 
-@pytest.mark.parametrize("codec", ["rans", "rans_rows"])
-def test_rans_limits_are_found_before_coding(monkeypatch: pytest.MonkeyPatch, codec: str) -> None:
+@pytest.mark.parametrize("codec", ["rans", {"id": "rans", "filters": ["center"]}], ids=["rans", "center"])
+def test_rans_limits_are_found_before_coding(monkeypatch: pytest.MonkeyPatch, codec: Any) -> None:
     monkeypatch.setattr("generator.codecs.rans_check.MAX_STREAM", 10_000)
     weights = {"small": torch.randn(10, 10), "large": torch.randn(128, 128)}
     assert decode_payload(generator.encode_state_dict(weights, rule("auto"))).keys() == weights.keys()
     monkeypatch.setattr(Rans, "encode", lambda *arguments: pytest.fail("coded"))
-    with pytest.raises(InputError, match=f"codec {codec} can't code tensor 'large': .* another codec"):
+    with pytest.raises(InputError, match="codec rans can't code tensor 'large': .* another codec"):
         generator.encode_state_dict(weights, rule(codec))
 
 
 def test_auto_leaves_out_what_no_reader_would_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    weights = np.rint(np.random.default_rng(0).normal(size=(128, 128)) * 6).astype("i1")
-    assert {codec.id for codec in Auto().plans([weights], lambda ids: 0, 1)[0].codecs} <= {"rans", "rans_rows"}
+    monkeypatch.setattr("generator.weights.plan.loader_bytes", lambda decoders, dequantizers: 0)
+    weights = fields(np.rint(np.random.default_rng(0).normal(size=(128, 128)) * 6).astype("i1"))
+    assert plan(weights, [Auto()], frozenset({"scale"}))[0].chains[0].codec == Rans()
     monkeypatch.setattr("generator.codecs.rans_check.MAX_STREAM", 10_000)
-    assert not {codec.id for codec in Auto().plans([weights], lambda ids: 0, 1)[0].codecs} & {"rans", "rans_rows"}
+    assert "rans" not in plan(weights, [Auto()], frozenset({"scale"}))[0].ids
 
 
-@pytest.mark.parametrize("codec", [Rans(), RansRows()], ids=["rans", "rans_rows"])
+@pytest.mark.parametrize("chain", [Chain(Rans()), Chain(Rans(), (Center(),))], ids=["rans", "center"])
 @pytest.mark.parametrize("tables", [80, 95], ids=["before", "after"])  # three for each of 31 shapes are 93
-def test_more_shapes_than_tables_share_them(monkeypatch: pytest.MonkeyPatch, codec: Rans, tables: int) -> None:
+def test_more_shapes_than_tables_share_them(monkeypatch: pytest.MonkeyPatch, chain: Chain, tables: int) -> None:
     for module in ("rans", "rans_check"):
         monkeypatch.setattr(f"generator.codecs.{module}.MAX_TABLES", tables)
     rng = np.random.default_rng(0)
     arrays = [rng.integers(-40, 40, (5, columns)).astype("i1") for columns in range(1, 31)]
     arrays.append((4.0 ** np.arange(5)[:, None] * rng.normal(size=(5, 60)) / 8).clip(-127, 127).astype("i1"))
-    encoded = codec.encode(arrays)
-    CHECKS[codec.id](len(encoded.data), specs_of(arrays), json.loads(json.dumps(encoded.options)))
-    decoded = DECODERS[codec.id](encoded.data, specs_of(arrays), *encoded.options)
-    assert all((left == right).all() for left, right in zip(decoded, arrays, strict=True))
+    assert coded_size(chain, *arrays) > 0
 
 
-def test_row_indices_must_be_a_permutation() -> None:
-    for indices in ([0, 0], [1, 2], [2**32 - 1, 0]):
-        coded = zlib_of(b"abcd" + np.array(indices, "<u4").tobytes())
-        with pytest.raises(ValueError, match="no permutation"):
-            decode_arranged(coded, [("|i1", [2, 2])], "zlib", [0, 1, 2], 1)
+def test_rows_that_a_damaged_order_leaves_out_are_zeros() -> None:
+    rows = np.arange(1, 5, dtype="i1").reshape(2, 2)
+    [restored] = undo_sort(lambda specs: [rows, np.array([1, 1], "<u4")], [("|i1", [2, 2])], [])
+    assert restored.tolist() == [[0, 0], [3, 4]]
+    with pytest.raises(IndexError):
+        undo_sort(lambda specs: [rows, np.array([1, 2], "<u4")], [("|i1", [2, 2])], [])
 
 
 def test_lack_of_memory_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -236,34 +247,36 @@ def noise(size: int) -> bytes:
 
 
 def columns() -> bytes:
-    encoded = Rans().encode([np.full(2**22 - 1, 3, "i1")])
+    encoded = Rans().encode(fields(np.full(2**22 - 1, 3, "i1")))
     return sealed(manifest_of("rans", len(encoded.data), [["|i1", [2**22 - 1]]], encoded.options), encoded.data)
 
 
 def many_arrays() -> bytes:
     count = 4000
     specs = [["|i1", [0]]] * count
-    return sealed([[["rans", 64, specs, 16, [KIND], [0] * count]], [tensor((f"{n}",)) for n in range(count)]], b"\xff" * 64)
+    return sealed(
+        [[stream("rans", 64, specs, 16, [KIND], [0] * count)], [tensor((f"{n}",)) for n in range(count)]], b"\xff" * 64
+    )
 
 
 FORGED: dict[str, Callable[[], bytes]] = {
-    "store": lambda: sealed([[["store", 0, [["|i1", [SMALL_PAYLOAD]]], [[0, 0]]]], [tensor()]]),
+    "store": lambda: sealed([[stream("store", 0, [["|i1", [SMALL_PAYLOAD]]], [[0, 0]])], [tensor()]]),
     "products": lambda: sealed(
         [
-            [["store", 0, [["|i1", [2**24]], ["|i1", [2**24]], ["|i1", [2**24]]], [[0, 3], [0, 2], [0, 1]]]],
+            [stream("store", 0, [["|i1", [2**24]], ["|i1", [2**24]], ["|i1", [2**24]]], [[0, 3], [0, 2], [0, 1]])],
             [tensor(("w",), "grid", "float32", "float32", 0, 0, 0)],
         ]
     ),
     "groups": lambda: sealed(
         [
-            [["store", 0, [["|i1", [2**24]], ["<f2", [1, 2**24]]], [[0, 3], [0, 2]]]],
+            [stream("store", 0, [["|i1", [2**24]], ["<f2", [1, 2**24]]], [[0, 3], [0, 2]])],
             [tensor(("w",), "groups", "float32", "float32", 0, 0)],
         ]
     ),
     "columns": columns,
     "tables": lambda: sealed(
         [
-            [["rans", 2**15, [["|i1", [64, 16]]] * 60, 64, [MANY_TABLES] * 60, [*range(60)]]],
+            [stream("rans", 2**15, [["|i1", [64, 16]]] * 60, 64, [MANY_TABLES] * 60, [*range(60)])],
             [tensor((f"{n}",)) for n in range(60)],
         ],
         noise(2**15),

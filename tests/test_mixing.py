@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from generator.compressors import REGISTRY
+from generator.compressors.mixing import encode_mix
 from generator.errors import InputError
-from generator.source.compress import compress_code, decompress_code
 from generator.source.loader import gather_function
-from generator.source.mixing import encode_mix
 from generator.source.shrink import Shrinking, minify
 from generator.templating import render
 from runtime_stub.mixing import decode_mix
@@ -59,23 +59,23 @@ GOLDEN = 1346482776
 
 def test_smaller_than_lzma_where_it_counts() -> None:
     text = b"".join(b"def f%d(x):\n    return x * %d + g%d(x)\n" % (i, i * i, i // 3) for i in range(60))
-    assert len(encode_mix(text)) < len(compress_code(text, "lzma"))
+    assert len(encode_mix(text)) < len(REGISTRY["lzma"].compress(text))
 
 
 def test_another_decoder_is_not_believed() -> None:
     """What runs is the decoder in the file: if it is another, what it would give is unknown."""
-    good = compress_code(TEXT, "mix")
-    assert decompress_code(good, "mix") == TEXT
+    good = REGISTRY["mix"].compress(TEXT)
+    assert REGISTRY["mix"].decompress(good) == TEXT
     coded = zlib.decompressobj()
     coded.decompress(good)
     forged = zlib.compress(b"def M(d):return b'import os'") + coded.unused_data
     with pytest.raises(InputError, match="decoder that is not the one known"):
-        decompress_code(forged, "mix")
+        REGISTRY["mix"].decompress(forged)
 
 
 def test_claimed_lengths_are_bounded() -> None:
-    good = compress_code(b"x", "mix")
+    good = REGISTRY["mix"].compress(b"x")
     with pytest.raises(InputError, match="claims more than"):
-        decompress_code(good[: good.index(b"\0\0\1")] + b"\xff\xff\xff" + bytes(9), "mix")
+        REGISTRY["mix"].decompress(good[: good.index(b"\0\0\1")] + b"\xff\xff\xff" + bytes(9))
     with pytest.raises(InputError, match="too many for mix"):
-        compress_code(bytes(2**20), "mix")
+        REGISTRY["mix"].compress(bytes(2**20))

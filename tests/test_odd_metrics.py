@@ -29,13 +29,17 @@ def table(**options: Any) -> dict[str, Any]:
 
 
 def fit(evaluate: Callable[[Any], Any], budget: Any = BUDGET) -> Fit:
-    return search_recipe(CHECKPOINT, table(bits=6), "the recipe", budget=budget, size=len, evaluate=evaluate)
+    return search_recipe(
+        CHECKPOINT, table(bits=6), "the recipe", budget=budget, size=lambda payload: len(payload.data), evaluate=evaluate
+    )
 
 
 def study(tmp_path: Path, evaluate: Callable[[Any], Any], trials: int = 4, **options: Any) -> Fit:
     chosen = StudyOptions(f"sqlite:///{tmp_path / 'study.db'}", trials, **options)
     searched = table(bits={"search": [2, 6]})
-    return search_study(CHECKPOINT, searched, "the recipe", chosen, budget=BUDGET, size=len, evaluate=evaluate)
+    return search_study(
+        CHECKPOINT, searched, "the recipe", chosen, budget=BUDGET, size=lambda payload: len(payload.data), evaluate=evaluate
+    )
 
 
 WRONG: dict[str, tuple[Callable[[Any], Any], str]] = {

@@ -23,7 +23,7 @@ from generator.payload import check_decodes_to, decode_payload, read_manifest, s
 from generator.recipes.forms import as_recipe
 from runtime_stub.payload import MAGIC
 
-# encode_state_dict(GOLDEN_WEIGHTS, GOLDEN_RECIPE) as format version 1 has it. A change here is a new format version.
+# encode_state_dict(GOLDEN_WEIGHTS, GOLDEN_RECIPE) as format version 2 has it. A change here is a new format version.
 GOLDEN_WEIGHTS = {
     "a": torch.tensor([[0.5, -1.0], [0.25, 0.125]]),
     "b": torch.tensor([1.5, -2.0]),
@@ -38,10 +38,10 @@ GOLDEN_RECIPE = {
     ]
 }
 GOLDEN = (
-    "47504b0197000000002de8c449f4096ba55f23dda68f750e20e8efb96bf3ff41c6890033d580d4c67626ce2809bce7ca1174e1fc0f2355"
-    "98c8f87babb9f08c5632b2430cea4c6972ad83c775b55086ead41af30657ab39124749b72223c8e9c5b250930f5af05c694dc439bcbf30"
-    "66bc6bba65b12b842b9a5885d839312abdbfc79aaf4f891a32f8c67cab10015d934467552f75929455067524fef8480a400bbe00080000"
-    "001103eb455e961ffffad3a00063678000008d188789"
+    "47504b029b000000002de8c8216385f2378ab711f3d4baa2a7c99c38696fec72048bf9e72e48b68bdbd07d2d8bc73b970ef228a8a4038d"
+    "23235dab5b47921af94f7f6fe9d9f6624bad2eea90f6ee2734c5be835076eb7727a20aa78023529d191c8d8d972fa22468bd29695e4d8e"
+    "5b3ee3fb55204548bb66a0c1480cd3d7fc63e64e16798b7bff012dd24281b5fcbb53cf8fec1981002c18590d2b5678c3ff46b780000bbe"
+    "00080000001103eb455e961ffffad3a0006367800000209f9633"
 )
 
 
@@ -62,13 +62,13 @@ def test_golden_bytes_decode() -> None:
 
 def test_frame_is_as_documented() -> None:
     payload = bytes.fromhex(GOLDEN)
-    assert payload[:4] == b"GPK\x01"
+    assert payload[:4] == b"GPK\x02"
     (size,) = struct.unpack_from("<I", payload, 4)
     filters = [{"id": lzma.FILTER_LZMA1, "dict_size": 1 << 24, "lc": 3, "lp": 0, "pb": 0}]
     streams, tensors = json.loads(lzma.decompress(payload[8 : 8 + size], lzma.FORMAT_RAW, filters=filters))
-    assert [stream[0] for stream in streams] == ["store", "store", "lzma", "zlib"]
+    assert [stream[2][0] for stream in streams] == ["store", "store", "lzma", "zlib"]
     assert tensors[1] == [["b", "tied"], "keep", "float16", "float32", 2]
-    assert sum(stream[1] for stream in streams) == len(payload) - 8 - size - 4
+    assert sum(stream[0] for stream in streams) == len(payload) - 8 - size - 4
     assert struct.unpack_from("<I", payload, len(payload) - 4)[0] == zlib.crc32(payload[:-4])
 
 
@@ -149,11 +149,12 @@ def zlib_of(data: bytes) -> bytes:
     return compressor.compress(data) + compressor.flush()
 
 
-def arranged(coded: bytes, shape: list[int], ordered: int) -> list[Any]:
-    return ["arranged", len(coded), [["|i1", shape]], "zlib", [0, 1, 2], ordered]
+def stream(codec: Any, size: Any, specs: Any, *options: Any) -> list[Any]:
+    """A stream without filters, as the manifest has it."""
+    return [size, specs, [codec, *options]]
 
 
-BYTE_STREAM = ["store", 1, [["|i1", [1]]], [[8, 0]]]
+BYTE_STREAM = stream("store", 1, [["|i1", [1]]], [[8, 0]])
 HOSTILE = {
     "not JSON": (b"{", b"", "malformed"),
     "not UTF-8": (b"\xff\xff", b"", "malformed"),
@@ -161,21 +162,25 @@ HOSTILE = {
     "an object": ({"streams": []}, b"", "malformed"),
     "three parts": ([[], [], []], b"", "malformed"),
     "huge number": (b"[[[" + b"9" * 5000 + b"]],[]]", b"", "malformed"),
-    "unknown codec": ([[["exec", 1, [["|i1", [1]]]]], [tensor()]], b"x", "unknown codec 'exec'"),
-    "codec of another type": ([[[{}, 1, []]], []], b"x", "malformed"),
-    "negative size": ([[["store", -1, [["|i1", [1]]], [[8, 0]]]], [tensor()]], b"x", "no valid size"),
-    "size beyond the end": ([[["zlib", 2, [["|i1", [1]]]]], [tensor()]], b"x", "don't fill it exactly"),
+    "unknown codec": ([[stream("exec", 1, [["|i1", [1]]])], [tensor()]], b"x", "unknown codec 'exec'"),
+    "codec of another type": ([[stream({}, 1, [])], []], b"x", "malformed"),
+    "negative size": ([[stream("store", -1, [["|i1", [1]]], [[8, 0]])], [tensor()]], b"x", "no valid size"),
+    "size beyond the end": ([[stream("zlib", 2, [["|i1", [1]]])], [tensor()]], b"x", "don't fill it exactly"),
     "size short of the end": ([[BYTE_STREAM], [tensor()]], b"xy", "don't fill it exactly"),
-    "object dtype": ([[["store", 1, [["|O", [1]]], [[8, 0]]]], [tensor()]], b"x", "unknown array dtype"),
-    "terabytes": ([[["zlib", 1, [["<i8", [2**40]]]]], [tensor(("w",), "keep", "int64", "int64")]], b"x", "above the limit"),
-    "overflowing shape": (
-        [[["zlib", 1, [["<i8", [2**40] * 9]]]], [tensor(("w",), "keep", "int64", "int64")]],
+    "object dtype": ([[stream("store", 1, [["|O", [1]]], [[8, 0]])], [tensor()]], b"x", "unknown array dtype"),
+    "terabytes": (
+        [[stream("zlib", 1, [["<i8", [2**40]]])], [tensor(("w",), "keep", "int64", "int64")]],
         b"x",
         "above the limit",
     ),
-    "negative shape": ([[["zlib", 1, [["<i8", [-1]]]]], [tensor()]], b"x", "invalid shape"),
-    "boolean shape": ([[["zlib", 1, [["<i8", [True]]]]], [tensor()]], b"x", "invalid shape"),
-    "100 dimensions": ([[["zlib", 1, [["<i8", [1] * 100]]]], [tensor()]], b"x", "invalid shape"),
+    "overflowing shape": (
+        [[stream("zlib", 1, [["<i8", [2**40] * 9]])], [tensor(("w",), "keep", "int64", "int64")]],
+        b"x",
+        "above the limit",
+    ),
+    "negative shape": ([[stream("zlib", 1, [["<i8", [-1]]])], [tensor()]], b"x", "invalid shape"),
+    "boolean shape": ([[stream("zlib", 1, [["<i8", [True]]])], [tensor()]], b"x", "invalid shape"),
+    "100 dimensions": ([[stream("zlib", 1, [["<i8", [1] * 100]])], [tensor()]], b"x", "invalid shape"),
     "no names": ([[BYTE_STREAM], [tensor(())]], b"x", "no valid names"),
     "numeric name": ([[BYTE_STREAM], [tensor((5,))]], b"x", "no valid names"),
     "name twice": ([[BYTE_STREAM], [tensor(("w", "w"))]], b"x", "names a tensor twice"),
@@ -188,23 +193,32 @@ HOSTILE = {
     "arity": ([[BYTE_STREAM], [tensor(("w",), "scale", "float32", "float32")]], b"x", "don't fit its dequantizer"),
     "broadcast that blows up": (
         [
-            [["store", 0, [["|i1", [1, 1000000]], ["<f2", [1000000, 1]]], [[0, 0], [0, 0]]]],
+            [stream("store", 0, [["|i1", [1, 1000000]], ["<f2", [1000000, 1]]], [[0, 0], [0, 0]])],
             [tensor(("w",), "scale", "float32", "float32", 0, 0)],
         ],
         b"",
         "don't fit its dequantizer",
     ),
-    "stream shorter than its arrays": ([[["zlib", 2, [["|i1", [100]]]]], [tensor()]], b"\x03\x00", "can't be decoded"),
-    "stream that is no deflate": ([[["zlib", 4, [["|i1", [100]]]]], [tensor()]], b"\xff\xff\xff\xff", "can't be decoded"),
-    "stream that is no LZMA": ([[["lzma", 4, [["|i1", [100]]], 3, 0, 0]], [tensor()]], b"\xff\xff\xff\xff", "can't be decoded"),
+    "stream shorter than its arrays": ([[stream("zlib", 2, [["|i1", [100]]])], [tensor()]], b"\x03\x00", "can't be decoded"),
+    "stream that is no deflate": ([[stream("zlib", 4, [["|i1", [100]]])], [tensor()]], b"\xff\xff\xff\xff", "can't be decoded"),
+    "stream that is no LZMA": (
+        [[stream("lzma", 4, [["|i1", [100]]], 3, 0, 0)], [tensor()]],
+        b"\xff\xff\xff\xff",
+        "can't be decoded",
+    ),
     "no arrays for a product": ([[], [[["w"], "scale", "float32", "float32"]]], b"", "don't fit its dequantizer"),
     "name that is no text": ([[BYTE_STREAM], [tensor(("\ud800",))]], b"x", "no valid names"),
     "a million lists": (b"[[" + b",".join([b"[]"] * 1_050_000) + b"],[]]", b"", "malformed: .* expand to|lists or"),
     "text from nothing": (b"[[],[]]" + b" " * 1_050_000, b"", "malformed: .* expand to"),
-    "rows in another order than any": (
-        [[arranged(zlib_of(bytes(6) + bytes([0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0])), [3, 2], ordered=1)], [tensor()]],
-        zlib_of(bytes(6) + bytes([0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0])),
-        "row indices are no permutation",
+    "no stages": ([[[1, [["|i1", [1]]]]], [tensor()]], b"x", "malformed: a stream has 0 stages"),
+    "too many stages": ([[[1, [["|i1", [1]]], *[["transpose"]] * 8, ["zlib"]]], [tensor()]], b"x", "a stream has 9 stages"),
+    "a stage that is none": ([[[1, [["|i1", [1]]], "zlib"]], [tensor()]], b"x", "a malformed stage"),
+    "a codec as filter": ([[[1, [["|i1", [1]]], ["zlib"], ["zlib"]]], [tensor()]], b"x", "unknown filter 'zlib'"),
+    "a filter as codec": ([[[1, [["|i1", [1]]], ["transpose"]]], [tensor()]], b"x", "unknown codec 'transpose'"),
+    "a reference to itself": (
+        [[[1, [["|i1", [1]]], ["delta", [[0, 0]]], ["store", [[8, 0]]]]], [tensor()]],
+        b"x",
+        "refers to an array that does not come before",
     ),
 }
 
@@ -221,7 +235,7 @@ def test_the_sealed_frame_itself_is_accepted() -> None:
 
 
 def test_other_versions_are_named() -> None:
-    with pytest.raises(InputError, match="version 2"):
-        read_manifest(b"GPK\x02" + bytes(20))
+    with pytest.raises(InputError, match="version 3"):
+        read_manifest(b"GPK\x03" + bytes(20))
     with pytest.raises(InputError, match="magic"):
         read_manifest(b"PK\x03\x04")

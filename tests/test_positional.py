@@ -12,7 +12,8 @@ import pytest
 from positional_programs import LEFT_ALONE, REWRITTEN
 from test_source import output_of
 
-from generator.emit import Options, render_code
+from generator.emit import Emitter
+from generator.packing import Options
 from generator.source.calls import make_positional, restore_parameters
 from generator.source.collecting import Bundle, Module
 from generator.source.positional import pass_by_position
@@ -160,10 +161,10 @@ def test_classes_that_make_instances_themselves(body: str) -> None:
 def test_modules_that_are_carried_may_call_the_script() -> None:
     script = Script(Path("s.py"), ast.parse(AREA + "import helper\n"), 0, False)
     module = Module(b"import s\ns.area(width=3)\n", False, Path("helper.py"))
-    text = render_code(script, None, Options(bundle=Bundle({"helper": module}))).text
+    text = Emitter(script, Options(bundle=Bundle({"helper": module}))).program(None).text
     assert "(1,height=3)" in text
     assert "(width,height=2):" in text
-    assert "height=3" not in render_code(Script(Path("s.py"), ast.parse(AREA), 0, False), None).text
+    assert "height=3" not in Emitter(Script(Path("s.py"), ast.parse(AREA), 0, False)).program(None).text
 
 
 def test_a_module_that_is_not_known_may_be_the_script() -> None:

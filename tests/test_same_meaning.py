@@ -11,7 +11,7 @@ from hypothesis import Phase, given, settings
 from programs import PROGRAMS, Outcome, outcome_of
 from random_programs import programs
 
-from generator.emit import emit
+from generator.emit import Emitter
 from generator.source.script import Script, parse
 from generator.source.shrink import shrink
 
@@ -31,7 +31,7 @@ def differing_variants(text: str) -> dict[str, tuple[Outcome, str]]:
 def notes_of(text: str) -> list[str]:
     """What the build prints about a program."""
     tree = parse(text.encode(), "program.py")
-    return emit(Script(Path("program.py"), tree, len(text), False), None).notes
+    return list(Emitter(Script(Path("program.py"), tree, len(text), False)).emit(None).notes)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -11,7 +11,7 @@ from test_source import BEHAVIOURS, output_of
 
 from generator.errors import InputError
 from generator.source.positional import pass_by_position
-from generator.source.readings import read_program
+from generator.source.readings import find_readings
 from generator.source.script import parse
 from generator.source.shrink import OPTIONAL, STEPS, Shrinking, minify, shrink
 
@@ -251,7 +251,7 @@ def test_kept_names() -> None:
     ],
 )
 def test_what_is_read_is_reported_with_its_line(text: str, expected: list[str]) -> None:
-    assert read_program(ast.parse(text)).notes() == expected
+    assert find_readings(ast.parse(text)).notes() == expected
 
 
 def test_calls_are_rewritten_only_where_certain() -> None:

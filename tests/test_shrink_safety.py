@@ -12,7 +12,7 @@ import generator
 from generator.errors import InputError
 from generator.source.naming import Renamer
 from generator.source.options import NOTICEABLE
-from generator.source.readings import read_program
+from generator.source.readings import find_readings
 from generator.source.shrink import ASSUMED, Shrinking, minify, shrink, shrinking_notes
 
 PROGRAMS = {
@@ -308,7 +308,7 @@ SAVED = "import torch\nclass LongName(torch.nn.Linear):\n    pass\nmodel = LongN
 def test_whole_objects_that_are_saved_keep_the_names_of_classes(saved: str) -> None:
     text = f"{SAVED}torch.save({saved}, 'file')\n"
     assert "class LongName" in minify(ast.parse(text))
-    assert read_program(ast.parse(text)).notes() == [
+    assert find_readings(ast.parse(text)).notes() == [
         "line 5: torch.save writes objects of classes, so names of functions and classes stay"
     ]
 
@@ -326,12 +326,12 @@ def test_whole_objects_that_are_saved_keep_the_names_of_classes(saved: str) -> N
 def test_tensors_that_are_saved_keep_nothing(saved: str) -> None:
     text = f"{SAVED}def halved(state):\n    return {{name: x.half() for name, x in state.items()}}\ntorch.save({saved}, 'f')"
     assert "LongName" not in minify(ast.parse(text))
-    assert read_program(ast.parse(text)).notes() == []
+    assert find_readings(ast.parse(text)).notes() == []
 
 
 def test_what_may_be_an_object_is_told() -> None:
     text = f"{SAVED}def keep(thing):\n    torch.save(thing.inner, 'f')\nkeep(model)"
-    assert read_program(ast.parse(text)).notes() == [
+    assert find_readings(ast.parse(text)).notes() == [
         "line 6: torch.save may write objects of classes; their names would be short in the file"
     ]
 
@@ -366,16 +366,16 @@ def test_the_safe_preset_leaves_all_but_local_names() -> None:
 
 def test_what_is_taken_for_granted_is_told() -> None:
     tree = ast.parse("def long_name():\n    return 1\nprint(long_name())")
-    assert shrinking_notes(tree, Shrinking(), read_program(tree)) == [ASSUMED]
-    assert shrinking_notes(tree, SAFE, read_program(tree)) == []
+    assert shrinking_notes(tree, Shrinking(), find_readings(tree)) == [ASSUMED]
+    assert shrinking_notes(tree, SAFE, find_readings(tree)) == []
     tree = ast.parse("long_name = 1\nprint(long_name)")
-    assert shrinking_notes(tree, Shrinking(), read_program(tree)) == []
+    assert shrinking_notes(tree, Shrinking(), find_readings(tree)) == []
 
 
 def test_notes_of_steps_that_are_not_done_are_left_out() -> None:
     tree = ast.parse("def f():\n    'doc'\n    return locals(), f.__doc__, globals()")
-    assert len(shrinking_notes(tree, Shrinking(), read_program(tree))) == 3
-    assert shrinking_notes(tree, SAFE, read_program(tree)) == [
+    assert len(shrinking_notes(tree, Shrinking(), find_readings(tree))) == 3
+    assert shrinking_notes(tree, SAFE, find_readings(tree)) == [
         "line 3: locals() looks names up, so the names in this function stay"
     ]
 
@@ -440,3 +440,15 @@ def test_programs_that_take_every_short_name(tmp_path: Path) -> None:
     script.write_text("".join(f"{name} = 1\n" for name in names) + f"print(sum([{', '.join(names)}]), globals()['ZZ'])")
     generator.wrap(script, tmp_path / "out.py")
     assert result_of((tmp_path / "out.py").read_text(), tmp_path, True).startswith(f"{len(names)} 1")
+
+
+def test_f_strings_that_the_minifier_cannot_express(tmp_path: Path) -> None:
+    """Both kinds of quotes inside, before Python 3.12: names are shortened all the same."""
+    tree = ast.parse("""def wrapped(text):
+    long_name = text
+    return (f"say('{long_name or b''}" f"{long_name}')")
+print(wrapped(1))
+""")
+    text = minify(tree)
+    assert "long_name" not in text
+    assert result_of(text, tmp_path) == "say('11')\n"

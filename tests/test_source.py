@@ -6,7 +6,6 @@ import ast
 import contextlib
 import importlib
 import io
-import lzma
 import pkgutil
 import sys
 from pathlib import Path
@@ -15,10 +14,10 @@ import pytest
 import torch
 
 import runtime_stub
-from generator.emit import Options, render_code
+from generator.emit import Emitter
 from generator.errors import InputError
+from generator.packing import Options
 from generator.payload import Payload
-from generator.source.compress import CODE_LIMIT, compress_code, decompress_code
 from generator.source.loader import render_loader
 from generator.source.script import identifiers, parse, read_script, restore_import
 from generator.source.shrink import Shrinking, minify
@@ -190,7 +189,7 @@ def test_inlined_import_keeps_its_place_and_name(tmp_path: Path) -> None:
     )
     script = read_script(write(tmp_path, text))
     payload = Payload.read(encode_state_dict({"w": torch.ones(3)}))
-    rendered = render_code(script, payload, Options(shrinking=Shrinking(keep_names=frozenset({"f"}))))
+    rendered = Emitter(script, Options(shrinking=Shrinking(keep_names=frozenset({"f"})))).program(payload)
     scope = {rendered.names[0]: payload.data, "__name__": "__main__"}
     exec(compile(rendered.text, "packed", "exec"), scope)
     assert scope["f"]()["w"].tolist() == [1, 1, 1]
@@ -207,7 +206,7 @@ def test_the_packers_names_avoid_the_scripts(tmp_path: Path) -> None:
         write(tmp_path, "from runtime_stub import load_state_dict\n" + "".join(f"{name} = 1\n" for name in used))
     )
     options = Options(shrinking=Shrinking(skip=frozenset({"globals"})))
-    assert not set(render_code(script, Payload.read(encode_state_dict({"w": torch.ones(3)})), options).names) & set(used)
+    assert not set(Emitter(script, options).program(Payload.read(encode_state_dict({"w": torch.ones(3)}))).names) & set(used)
 
 
 def test_script_and_weights_must_fit_together(golfpack, tmp_path: Path, checkpoint: Path, script: Path) -> None:
@@ -248,14 +247,3 @@ def test_stub_functions_have_unique_names_and_lean_imports() -> None:
                 names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [str(node.module)]
                 roots = {name.split(".")[0] for name in names}
                 assert roots <= allowed | ({"torch"} if module.name == "tensors" else set()), module.name
-
-
-def test_code_compression_round_trip_and_limits() -> None:
-    code = b"print(1)\n" * 500
-    assert decompress_code(compress_code(code)) == code
-    with pytest.raises(InputError, match="can't be decompressed|truncated"):
-        decompress_code(compress_code(code)[:-8])
-    with pytest.raises(InputError, match="more than"):
-        decompress_code(lzma.compress(bytes(CODE_LIMIT + 1), lzma.FORMAT_ALONE, preset=0))
-    with pytest.raises(InputError):
-        decompress_code(b"not lzma at all")

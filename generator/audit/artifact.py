@@ -1,4 +1,4 @@
-"""Artifacts opened for reading: their parts, without executing anything."""
+"""Artifacts opened for reading: what they carry, without executing anything."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import python_minifier
 from generator import carriers
 from generator.audit.carried import carried_files
 from generator.audit.foreign import Foreign, read_foreign
-from generator.carriers import DAMAGED, Carried, Parts, Written
+from generator.carriers import DAMAGED, Cargo, ReadBack, Written
 from generator.carriers.header import check_header
+from generator.compressors import REGISTRY as COMPRESSORS
 from generator.errors import InputError
 from generator.inputs import read_input
 from generator.payload import Manifest, read_manifest
-from generator.source.compress import decompress_code
+from generator.source.printing import print_short
 from generator.source.script import free_names, parse, restore_import
 from generator.source.tokens import check_tokens
 from runtime_stub.payload import MAGIC
@@ -29,33 +30,33 @@ _CLAIMS = re.compile(rb"\A(?:\xef\xbb\xbf)?\s*#(?:coding:latin1)? ?golfpack [0-9
 
 @dataclass(frozen=True)
 class Artifact:
-    """An artifact, or a bare payload file (then `carrier` is "payload" and there is no code).
+    """An artifact, or a bare payload file (then `carrier` is "payload" and there is no program).
 
     Attributes:
         path: the file.
         size: its bytes, those of the files beside it included.
         carrier: name of the carrier that wrote it.
-        parts: compressed code, payload, header.
-        code_size: bytes that the code takes in the artifact.
+        cargo: compressed program, payload, header.
+        program_size: bytes that the program takes in the artifact.
         payload_size: bytes that the payload takes in the artifact.
         beside: files beside it that belong to it.
-        code: decompressed code, exactly what is executed.
+        program: decompressed, exactly what is executed.
         script: minified source of the script alone, the import of `load_state_dict` restored.
         source: the same as readable source.
         loader: the inlined loader's source; "" without weights.
         manifest: what the payload holds; None without weights.
-        carried: modules and data files that the code carries, by path relative to the script's folder.
+        carried: modules and data files that the program carries, by path relative to the script's folder.
         foreign: how a file that another tool made was read; None for golfpack's own.
     """
 
     path: Path
     size: int
     carrier: str
-    parts: Parts
-    code_size: int
+    cargo: Cargo
+    program_size: int
     payload_size: int
     beside: tuple[Path, ...]
-    code: str
+    program: str
     script: str
     source: str
     loader: str
@@ -88,8 +89,8 @@ def read_artifact(path: str | Path, written: Written | None = None) -> Artifact:
             if found is not None:
                 return _open(path, len(data), name, found)
         if data.startswith(MAGIC[:3]):  # which an archive without header comment begins with, too
-            parts = Parts(b"", data, "", "", "", "")
-            return Artifact(path, len(data), "payload", parts, 0, len(data), (), "", "", "", "", read_manifest(data))
+            cargo = Cargo(b"", data, "", "", "", "")
+            return Artifact(path, len(data), "payload", cargo, 0, len(data), (), "", "", "", "", read_manifest(data))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except RecursionError as error:
@@ -99,42 +100,42 @@ def read_artifact(path: str | Path, written: Written | None = None) -> Artifact:
     return _open_foreign(path, data)
 
 
-def _open(path: Path, size: int, carrier: str, carried: Carried) -> Artifact:
-    parts = carried.parts
-    code = decompress_code(parts.code, parts.coder)
+def _open(path: Path, size: int, carrier: str, found: ReadBack) -> Artifact:
+    cargo = found.cargo
+    program = COMPRESSORS[cargo.compressor].decompress(cargo.program)
     try:
-        text = code.decode()
+        text = program.decode()
     except UnicodeDecodeError as error:
         raise InputError(f"the artifact's code is not UTF-8 text: {error}") from error
     check_tokens(text)
-    tree = parse(code, f"packed in {path}")
-    _check_names(tree, parts)
-    if parts.header:
-        check_header(parts.header, parts.payload, len(parts.code))
-    tree, loader = restore_import(tree, parts.payload_name)
-    if parts.payload is not None and loader is None:
+    tree = parse(program, f"packed in {path}")
+    _check_names(tree, cargo)
+    if cargo.header:
+        check_header(cargo.header, cargo.payload, len(cargo.program))
+    tree, loader = restore_import(tree, cargo.payload_name)
+    if cargo.payload is not None and loader is None:
         raise InputError("the payload has no loader in the code")
     return Artifact(
         path,
-        size + (carried.payload_size if carried.beside else 0),
+        size + (found.payload_size if found.beside else 0),
         carrier,
-        parts,
-        carried.code_size,
-        carried.payload_size,
-        tuple(path.resolve().parent / name for name in carried.beside),
+        cargo,
+        found.program_size,
+        found.payload_size,
+        tuple(path.resolve().parent / name for name in found.beside),
         text,
-        python_minifier.unparse(tree) if loader else text,
+        print_short(tree) if loader else text,
         readable(tree),
         readable(ast.Module([loader], [])) if loader else "",
-        read_manifest(parts.payload) if parts.payload is not None else None,
+        read_manifest(cargo.payload) if cargo.payload is not None else None,
         carried_files(tree),
     )
 
 
-def _check_names(tree: ast.Module, parts: Parts) -> None:
-    """That the bootstrap's variables are those that the code leaves free: others could take something's place."""
-    names = free_names(tree, parts.payload_name)
-    found = (parts.payload_name or names[0], parts.code_name, parts.scratch_name or names[2])
+def _check_names(tree: ast.Module, cargo: Cargo) -> None:
+    """That the bootstrap's variables are those that the program leaves free: others could take something's place."""
+    names = free_names(tree, cargo.payload_name)
+    found = (cargo.payload_name or names[0], cargo.program_name, cargo.scratch_name or names[2])
     if found != names:
         raise InputError(f"its bootstrap uses the names {', '.join(found)} where golfpack uses {', '.join(names)}")
 
@@ -146,8 +147,8 @@ def _open_foreign(path: Path, data: bytes) -> Artifact:
         source = foreign.source.decode()
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: what it executes is not UTF-8 text: {error}") from error
-    parts = Parts(b"", None, "", "", "", "", "")
-    return Artifact(path, len(data), "foreign", parts, 0, 0, (), source, source, source, "", None, foreign=foreign)
+    cargo = Cargo(b"", None, "", "", "", "", "")
+    return Artifact(path, len(data), "foreign", cargo, 0, 0, (), source, source, source, "", None, foreign=foreign)
 
 
 def readable(tree: ast.Module) -> str:

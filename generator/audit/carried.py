@@ -1,4 +1,4 @@
-"""The modules and data files that an artifact carries, taken out of its code without executing it.
+"""The modules and data files that an artifact carries, taken out of its program without executing it.
 
 `generator.source.bundle` put them there: modules as a dictionary that is given to the finder, files as the values that
 `read_file` returns. Names come from the artifact, so they are checked before anyone makes paths of them.
@@ -41,13 +41,13 @@ def carried_files(tree: ast.Module) -> dict[str, bytes]:
 
 def _add(found: dict[str, bytes], name: str, data: bytes) -> None:
     path = PureWindowsPath(name)  # knows both separators, and drives
-    parts = name.split("/")
+    folders = name.split("/")
     if (
         path.drive
         or "\\" in name
         or not name.isprintable()
         or len(name) > _PATH_LIMIT
-        or any(part in {"", ".", ".."} or len(part.encode(errors="replace")) > _NAME_LIMIT for part in parts)
+        or any(part in {"", ".", ".."} or len(part.encode(errors="replace")) > _NAME_LIMIT for part in folders)
     ):
         raise InputError(f"the artifact carries a file named {name[:_PATH_LIMIT]!r}, which is no path below its folder")
     if name.casefold() in {known.casefold() for known in found}:

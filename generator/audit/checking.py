@@ -115,7 +115,7 @@ def check(
         Path(script),
         written,
         Path(packed).name,
-        artifact.parts.payload if payload is None else payload,
+        artifact.cargo.payload if payload is None else payload,
         RunCheck(tuple(arguments), timeout),
     )
 

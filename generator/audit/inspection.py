@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from generator import codecs, dequantizers
 from generator.audit.artifact import Artifact, read_artifact
 from generator.audit.foreign import Foreign
-from generator.codecs import REQUIRES
-from generator.payload import CHECKSUM_BYTES, HEADER_BYTES, decode_streams
-from generator.source.compress import compress_code
+from generator.compressors import REGISTRY as COMPRESSORS
+from generator.payload import CHECKSUM_BYTES, HEADER_BYTES, Manifest, decode_streams
 from runtime_stub.split import Array
 
 
@@ -50,11 +50,11 @@ class Inspection:
     size: int
     carrier: str
     header: str
-    coder: str  # compression of the code
+    compressor: str  # of the program
     requires: list[str]  # modules beyond the standard library that the loader needs
     parts: list[Part]
     tensors: list[TensorShare]
-    code_bytes: int  # decompressed
+    program_bytes: int  # decompressed
     notes: list[str] = field(default_factory=list)  # what a build has to say about the script, or a reader about a foreign file
 
     @property
@@ -82,57 +82,64 @@ def inspect_artifact(artifact: Artifact) -> Inspection:
         str(artifact.path),
         artifact.size,
         artifact.carrier,
-        artifact.parts.header,
-        _coder(artifact),
+        artifact.cargo.header,
+        _compressor(artifact),
         _requires(artifact),
         _parts(artifact),
         _tensors(artifact),
-        len(artifact.code.encode()),
+        len(artifact.program.encode()),
         list(artifact.foreign.others) if artifact.foreign is not None else [],
     )
 
 
-def _coder(artifact: Artifact) -> str:
+def _compressor(artifact: Artifact) -> str:
     if artifact.foreign is not None:
         return " → ".join(layer.name for layer in artifact.foreign.layers[1:])
-    return artifact.parts.coder if artifact.code else ""
+    return artifact.cargo.compressor if artifact.program else ""
 
 
 def _requires(artifact: Artifact) -> list[str]:
-    modules = {"brotli"} if artifact.parts.coder == "brotli" else set()
+    modules = set(COMPRESSORS[artifact.cargo.compressor].requires) if artifact.cargo.program else set()
     if artifact.manifest is not None:
-        modules |= {module for stream in artifact.manifest.streams for module in REQUIRES.get(stream.codec, ())}
+        modules |= _modules(artifact.manifest)
     return [*sorted(modules), *(["numpy", "torch"] if artifact.manifest else [])]
 
 
+def _modules(manifest: Manifest) -> set[str]:
+    """Modules that the decoders of a payload need."""
+    ids = {name for stream in manifest.streams for name in stream.ids}
+    return {module for name in ids if name in codecs.REGISTRY for module in codecs.REGISTRY[name].requires}
+
+
 def _parts(artifact: Artifact) -> list[Part]:
-    code, payload, manifest = artifact.parts.code, artifact.parts.payload, artifact.manifest
-    carrier, coder = artifact.carrier, artifact.parts.coder
+    program, payload, manifest = artifact.cargo.program, artifact.cargo.payload, artifact.manifest
+    carrier = artifact.carrier
     if artifact.foreign is not None:
         return _foreign_parts(artifact.foreign, artifact.size)
     parts = []
-    if code:
+    if program:
         # Script and loader are compressed together; the loader's share is what the whole takes more than the script alone.
-        loader = len(code) - len(compress_code(artifact.script.encode(), coder)) if artifact.loader else 0
+        compressor = COMPRESSORS[artifact.cargo.compressor]
+        loader = len(program) - len(compressor.compress(artifact.script.encode())) if artifact.loader else 0
         parts += [
-            Part("header and bootstrap", artifact.size - artifact.code_size - artifact.payload_size),
-            Part("script", len(code) - loader),
+            Part("header and bootstrap", artifact.size - artifact.program_size - artifact.payload_size),
+            Part("script", len(program) - loader),
             *([Part("loader", loader)] if artifact.loader else []),
-            Part(f"{carrier} overhead of the code", artifact.code_size - len(code)),
+            Part(f"{carrier} overhead of the code", artifact.program_size - len(program)),
         ]
     if payload is not None and manifest is not None:
         parts.append(Part("payload: manifest and frame", manifest.coded_size + HEADER_BYTES + CHECKSUM_BYTES))
         sizes: Counter[str] = Counter()
         for stream in manifest.streams:
-            sizes[stream.codec] += stream.size
+            sizes[str(stream)] += stream.size
         parts += [Part(f"payload: {codec} streams", size) for codec, size in sorted(sizes.items())]
-        if code:
+        if program:
             parts.append(Part(f"payload: {carrier} overhead", artifact.payload_size - len(payload)))
     return parts
 
 
 def _foreign_parts(foreign: Foreign, size: int) -> list[Part]:
-    """The compressed code, what its text costs, and what is around it."""
+    """The compressed program, what its text costs, and what is around it."""
     literal = foreign.layers[0].size
     decoded = foreign.layers[1]
     packed = decoded.size if decoded.name.split(".")[0] in {"base64", "binascii", "bytes"} else literal
@@ -141,10 +148,10 @@ def _foreign_parts(foreign: Foreign, size: int) -> list[Part]:
 
 
 def _tensors(artifact: Artifact) -> list[TensorShare]:
-    if artifact.manifest is None or artifact.parts.payload is None:
+    if artifact.manifest is None or artifact.cargo.payload is None:
         return []
     streams = artifact.manifest.streams
-    arrays = decode_streams(artifact.parts.payload, artifact.manifest)
+    arrays = decode_streams(artifact.cargo.payload, artifact.manifest)
     entropies = [[_entropy_bits(array) for array in stream] for stream in arrays]
     shares = []
     for tensor, places in artifact.manifest.arrays_of():
@@ -159,21 +166,13 @@ def _tensors(artifact: Artifact) -> list[TensorShare]:
                 tensor.names,
                 list(elements.shape),
                 tensor.dtype,
-                _quantizer_name(tensor.dequantizer, tensor.stored, elements),
-                [streams[stream].codec for stream, _ in places],
+                dequantizers.REGISTRY[tensor.dequantizer].shown(tensor.stored, elements),
+                [str(streams[stream]) for stream, _ in places],
                 round(size),
                 8 * size / elements.size if elements.size else 0.0,
             )
         )
     return shares
-
-
-def _quantizer_name(dequantizer: str, stored: str, elements: Array) -> str:
-    """What the stored symbols look like; the payload does not name the quantizer that chose them."""
-    if dequantizer == "keep":
-        return stored
-    largest = int(np.abs(elements.astype(np.int64)).max(initial=1))
-    return f"int{largest.bit_length() + 1}"
 
 
 def _entropy_bits(array: Array) -> float:

@@ -155,13 +155,13 @@ def describe(node: ast.stmt) -> str:
     """What a statement is, in a few words."""
     value = getattr(node, "value", None)
     if isinstance(value, ast.Call):
-        parts, function = [], value.func
+        attributes, function = [], value.func
         while isinstance(function, ast.Attribute):
-            parts.append(function.attr)
+            attributes.append(function.attr)
             function = function.value
-        if not isinstance(function, ast.Name) or len(parts) > 5:
+        if not isinstance(function, ast.Name) or len(attributes) > 5:
             return "a call"
-        name = ".".join([function.id, *reversed(parts)])
+        name = ".".join([function.id, *reversed(attributes)])
         return f"a call of {ascii(name[:60])[1:-1]}"
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return f"the definition of {ascii(node.name[:60])[1:-1]}"

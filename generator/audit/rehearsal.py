@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import ast
 import builtins
-import io
 import linecache
 import sys
-import zipfile
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+from generator import carriers
 from generator.audit.artifact import Artifact
-from generator.carriers.base import SOURCE_NAME
+from generator.carriers.base import PROGRAM_FILE
+from generator.compressors import REGISTRY as COMPRESSORS
 from generator.errors import CheckError
 
 
@@ -33,38 +32,35 @@ def rehearse(artifact: Artifact, main: Path, payload: bytes | None) -> None:
         CheckError: the file would execute other code, or load another payload. That would be a bug, never to be shipped.
     """
     try:
-        code, scope = _run_bootstrap(artifact, main)
-        loaded = _read_payload(artifact, scope) if artifact.parts.payload is not None else None
+        program, scope = _run_bootstrap(artifact, main)
+        loaded = _read_payload(artifact, scope) if artifact.cargo.payload is not None else None
     except (Exception, SystemExit) as error:
         raise CheckError(f"{artifact.path} would not load: {type(error).__name__}: {error}; please report this bug") from error
-    if code != artifact.code.encode():
+    if program != artifact.program.encode():
         raise CheckError(f"{artifact.path} would execute other code than it was built from; please report this bug")
-    if not loaded == artifact.parts.payload == payload:
+    if not loaded == artifact.cargo.payload == payload:
         raise CheckError(f"{artifact.path} would load another payload than it was built from; please report this bug")
 
 
 def _run_bootstrap(artifact: Artifact, main: Path) -> tuple[bytes, dict[str, Any]]:
-    """The code that the bootstrap would execute, and the variables that it leaves."""
-    data = main.read_bytes()
+    """The program that the bootstrap would execute, and the variables that it leaves."""
+    bootstrap, variables = carriers.REGISTRY[artifact.carrier].start(main.read_bytes(), str(main))
     path = list(sys.path)
     executed: list[bytes] = []
-    scope: dict[str, Any] = {"__name__": "__main__", "__file__": str(main)}
+    scope: dict[str, Any] = {"__name__": "__main__", "__file__": str(main), **variables}
 
-    def execute(source: Any) -> None:
-        executed.append(source if isinstance(source, bytes) else source.encode())
-        if artifact.parts.coder == "mix" and len(executed) == 1:  # the decoder comes first
-            exec(source, scope)
+    def execute(text: Any) -> None:
+        executed.append(text if isinstance(text, bytes) else text.encode())
+        if len(executed) <= COMPRESSORS[artifact.cargo.compressor].executions:  # a decoder comes first
+            exec(text, scope)
 
     # Text that is registered for inspect.getsource is compiled first.
-    held_back = {"exec": execute, "compile": lambda source, name, mode: source}
+    held_back = {"exec": execute, "compile": lambda text, name, mode: text}
     scope["__builtins__"] = {**vars(builtins), **held_back}
-    if artifact.carrier == "zip":
-        scope["__loader__"] = SimpleNamespace(archive=str(main))
-        data = zipfile.ZipFile(io.BytesIO(data)).read("__main__.py")
     try:
-        exec(compile(data, str(main), "exec", dont_inherit=True), scope)
+        exec(compile(bootstrap, str(main), "exec", dont_inherit=True), scope)
     finally:
-        linecache.cache.pop(SOURCE_NAME, None)
+        linecache.cache.pop(PROGRAM_FILE, None)
         sys.path[:] = path
     return executed[-1], scope
 
@@ -79,11 +75,11 @@ def _read_payload(artifact: Artifact, scope: dict[str, Any]) -> bytes:
     reading = next(
         node
         for node in ast.walk(returned.value)
-        if isinstance(node, ast.Call) and len(node.args) == 1 and _reads(node.args[0], artifact.parts.payload_name)
+        if isinstance(node, ast.Call) and len(node.args) == 1 and _reads(node.args[0], artifact.cargo.payload_name)
     )
     returned.value = reading
     function.name = "read"
-    names = {artifact.parts.payload_name: scope[artifact.parts.payload_name]}
+    names = {artifact.cargo.payload_name: scope[artifact.cargo.payload_name]}
     exec(compile(ast.fix_missing_locations(ast.Module([function], [])), "<loader>", "exec", dont_inherit=True), names)
     payload: bytes = names["read"]()
     return payload

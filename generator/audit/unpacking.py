@@ -48,7 +48,7 @@ def unpack(path: str | Path, output: str | Path | None = None) -> Unpacked:
         InputError: the file is missing, not golfpack's or damaged, or the folder can't be written.
     """
     artifact = read_artifact(path)
-    payload = artifact.parts.payload
+    payload = artifact.cargo.payload
     state_dict = decode_payload(payload) if payload is not None else {}
     contents: dict[str, bytes] = {}
     if output is not None and payload is not None:

@@ -19,8 +19,8 @@ from torch import Tensor
 from generator.audit.artifact import Artifact, read_artifact
 from generator.audit.execution import Execution, execute
 from generator.defaults import TIMEOUT, TOLERANCE
+from generator.dequantizers import TORCH_DTYPES
 from generator.errors import CheckError, InputError
-from generator.manifest import TORCH_DTYPES
 from generator.payload import StoredTensor, decode_payload, same_bits
 from generator.weights.checkpoint import load_checkpoint, tensor_bytes
 from generator.weights.encode import quantization_error
@@ -108,7 +108,7 @@ def verify(
     artifact = read_artifact(path)
     if artifact.foreign is not None:
         raise InputError(f"{path} was made by another tool, so nothing says whether it is intact; inspect and unpack read it")
-    state_dict = decode_payload(artifact.parts.payload) if artifact.parts.payload is not None else {}
+    state_dict = decode_payload(artifact.cargo.payload) if artifact.cargo.payload is not None else {}
     result = Verification(str(path), artifact.size)
     _check(result, "intact", lambda: f"checksums match; {len(state_dict)} tensors decode")
     if budget is not None:
@@ -189,7 +189,7 @@ def _run_loader(artifact: Artifact, state_dict: dict[str, Tensor], timeout: floa
             _LOADER_PROGRAM,
             carried.resolve(),
             loader,
-            artifact.parts.payload_name,
+            artifact.cargo.payload_name,
             function,
         ]
         completed = _execute(command, folder, timeout)

@@ -1,4 +1,4 @@
-"""The interface of carriers: how payload and code become one runnable file."""
+"""The interface of carriers: how payload and program become one runnable file."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from generator.compressors import REGISTRY as COMPRESSORS
 from generator.errors import InputError
-from generator.source.compress import CODERS
 from generator.templating import render
 
 DAMAGED = "damaged file: checksum mismatch"
-SOURCE_NAME = "<golfpack>"  # what tracebacks and inspect.getsource call the code, where the script needs its source text
+PROGRAM_FILE = "<golfpack>"  # what tracebacks and inspect.getsource call the program, where the script needs its source text
 
 
 @dataclass(frozen=True)
-class Parts:
+class Cargo:
     """What a carrier carries.
 
     Attributes:
-        code: compressed code.
+        program: what the artifact executes, compressed.
         payload: the payload, or None for a script without weights.
         payload_name: the global variable that the loader finds the bytes of the payload's file in; "" without weights.
-        code_name: another global variable that the script does not use.
+        program_name: another global variable that the script does not use.
         scratch_name: and another.
         header: comment line that says what the file is, without the "#"; "" for none.
-        coder: name of the code's compression in `generator.source.compress.CODERS`.
-        traceable: whether the code's source text is registered with linecache, for inspect.getsource (Triton, torch.jit).
+        compressor: what compressed the program, a name in `generator.compressors.REGISTRY`.
+        traceable: whether the program's text is registered with linecache, for inspect.getsource (Triton, torch.jit).
     """
 
-    code: bytes
+    program: bytes
     payload: bytes | None
     payload_name: str
-    code_name: str
+    program_name: str
     scratch_name: str
     header: str
-    coder: str = "lzma"
+    compressor: str = "lzma"
     traceable: bool = False
 
 
@@ -56,18 +56,18 @@ class Written:
 
 
 @dataclass(frozen=True)
-class Carried:
+class ReadBack:
     """What a carrier read back.
 
     Attributes:
-        parts: what was carried.
-        code_size: bytes that the code takes in the artifact.
+        cargo: what was carried.
+        program_size: bytes that the program takes in the artifact.
         payload_size: bytes that the payload takes in the artifact.
         beside: names of the files beside the main one.
     """
 
-    parts: Parts
-    code_size: int
+    cargo: Cargo
+    program_size: int
     payload_size: int
     beside: tuple[str, ...] = ()
 
@@ -76,18 +76,26 @@ Opener = Callable[[str], bytes]  # reads a file beside the artifact; raises Inpu
 
 
 class Carrier(ABC):
-    """A carrier writes the file, and reads it back without executing anything."""
+    """A carrier writes the file, and reads it back without executing anything.
+
+    Attributes:
+        id: its name on the command line.
+        automatic: whether "auto" takes it, unless it is told which carriers to choose from.
+        ascii: whether the file is text that any editor and any tool reads.
+        needs_payload: whether it takes no script without weights.
+    """
 
     id: ClassVar[str]
-    ascii: ClassVar[bool]  # whether the file is text that any editor and any tool reads
+    automatic: ClassVar[bool] = True
+    ascii: ClassVar[bool]
     needs_payload: ClassVar[bool] = False
 
     @abstractmethod
-    def write(self, parts: Parts, stem: str) -> Written:
+    def write(self, cargo: Cargo, stem: str) -> Written:
         """The artifact's bytes; `stem` is its file name without extension."""
 
     @abstractmethod
-    def source(self, payload: bytes, header_size: int) -> tuple[str, tuple[int, ...]]:
+    def reader(self, payload: bytes, header_size: int) -> tuple[str, tuple[int, ...]]:
         """How the loader gets at the payload: a function of runtime_stub.carriage, and its arguments after the file's bytes.
 
         Args:
@@ -96,12 +104,21 @@ class Carrier(ABC):
         """
 
     @abstractmethod
-    def read(self, data: bytes, open_beside: Opener) -> Carried | None:
-        """The parts of a file that this carrier wrote, every byte of it; None when it did not.
+    def read(self, data: bytes, open_beside: Opener) -> ReadBack | None:
+        """The cargo of a file that this carrier wrote, every byte of it; None when it did not.
 
         Raises:
             InputError: this carrier wrote it, but it is damaged.
         """
+
+    def start(self, data: bytes, path: str) -> tuple[bytes, dict[str, Any]]:
+        """What Python executes of a main file, and the variables that it sets for it besides the usual ones.
+
+        Args:
+            data: the main file's bytes, as this carrier wrote them.
+            path: where they lie.
+        """
+        return data, {}
 
     def files_beside(self, data: bytes, open_beside: Opener) -> tuple[str, ...]:
         """Names of the files that lie beside a main file of this carrier and are the ones it was made with.
@@ -114,59 +131,59 @@ class Carrier(ABC):
 
 def render_bootstrap(
     template: str,
-    parts: Parts,
-    carried: bytes,
+    cargo: Cargo,
+    stored: bytes,
     *,
-    carried_name: str = "",
+    stored_name: str = "",
     decoded: str = "",
     conversion: str = "",
     condition: str = "",
     modules: tuple[str, ...] = (),
     **values: Any,
 ) -> str:
-    """Fill a carrier's template: what checks, decompresses and executes the code is the same for all.
+    """Fill a carrier's template: what checks, decompresses and executes the program is the same for all.
 
     Args:
         template: its file.
-        parts: what is carried.
-        carried: the code as it stands in the file; its checksum is checked before anything is made of it.
-        carried_name: the variable that holds that; without it, the code's.
-        decoded: expression of the compressed code; without it, the code's variable.
+        cargo: what is carried.
+        stored: the program as it stands in the file; its checksum is checked before anything is made of it.
+        stored_name: the variable that holds that; without it, the program's.
+        decoded: expression of the compressed program; without it, the program's variable.
         conversion: statements that come before it is used.
         condition: further ground to refuse the file, `or …`.
-        modules: what the template imports beside what the code's compression needs.
+        modules: what the template imports beside what the compressor needs.
         values: what else the template asks for.
     """
-    coder = CODERS[parts.coder]
-    names = {"code": decoded or parts.code_name, "scratch": parts.scratch_name}
+    compressor = COMPRESSORS[cargo.compressor]
+    names = {"program": decoded or cargo.program_name, "scratch": cargo.scratch_name}
     return render(
         template,
-        header=parts.header,
-        modules=sorted({*modules, *coder.modules, *(["linecache"] if parts.traceable else []), "zlib"}),
-        setup=coder.setup.format(**names),
-        expression=coder.expression.format(**names),
-        code_name=parts.code_name,
-        carried_name=carried_name or parts.code_name,
-        payload_name=parts.payload_name,
-        payload=parts.payload is not None,
-        crc=zlib.crc32(carried),
+        header=cargo.header,
+        modules=sorted({*modules, *compressor.modules, *(["linecache"] if cargo.traceable else []), "zlib"}),
+        setup=compressor.setup.format(**names),
+        expression=compressor.expression.format(**names),
+        program_name=cargo.program_name,
+        stored_name=stored_name or cargo.program_name,
+        payload_name=cargo.payload_name,
+        payload=cargo.payload is not None,
+        crc=zlib.crc32(stored),
         condition=condition,
         conversion=conversion,
         damaged=DAMAGED,
-        traceable=parts.traceable,
-        source_name=SOURCE_NAME,
+        traceable=cargo.traceable,
+        program_file=PROGRAM_FILE,
         **values,
     )
 
 
-def coder_of(bootstrap: bytes) -> tuple[str, bool]:
-    """The code's compression, and whether its source is registered, by the bootstrap's closing statements.
+def compression_of(bootstrap: bytes) -> tuple[str, bool]:
+    """The compressor, and whether the program's text is registered, by the bootstrap's closing statements.
 
     Raises:
-        InputError: neither is known.
+        InputError: no compressor is known that they undo.
     """
-    for name, coder in CODERS.items():
-        if coder.expression.split("{")[0].encode() in bootstrap:
+    for name, compressor in COMPRESSORS.items():
+        if compressor.wrote(bootstrap):
             return name, b"linecache" in bootstrap
     raise InputError("the artifact's bootstrap does not decompress in a known way")
 
@@ -177,11 +194,11 @@ def scratch_of(bootstrap: bytes) -> str:
     return found[1].decode() if found else ""
 
 
-def check_code(carried: bytes, crc: bytes) -> None:
-    """Compare the code, as it stands in the file, with the checksum in the bootstrap.
+def check_program(stored: bytes, crc: bytes) -> None:
+    """Compare the program, as it stands in the file, with the checksum in the bootstrap.
 
     Raises:
         InputError: it differs.
     """
-    if zlib.crc32(carried) != int(crc):
+    if zlib.crc32(stored) != int(crc):
         raise InputError("the artifact is damaged: the checksum of its code does not match")

@@ -1,4 +1,4 @@
-"""Plain ASCII: the code as a base85 string literal, the payload as Ascii85 in the closing comment (25 % overhead)."""
+"""Plain ASCII: the program as a base85 string literal, the payload as Ascii85 in the closing comment (25 % overhead)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,24 @@ import base64
 import re
 from typing import ClassVar
 
-from generator.carriers.base import Carried, Carrier, Opener, Parts, Written, check_code, coder_of, render_bootstrap, scratch_of
+from generator.carriers.base import (
+    Cargo,
+    Carrier,
+    Opener,
+    ReadBack,
+    Written,
+    check_program,
+    compression_of,
+    render_bootstrap,
+    scratch_of,
+)
 from generator.errors import InputError
 
 # The whole file, as templates/base85.py.j2 writes it; what a match leaves open is compared with a fresh rendering.
 _LAYOUT = re.compile(
     rb"(?:# (?P<header>[ -~]*)\n)?"
     rb"import [^\n]*\n"
-    rb'(?P<code_name>\w+)=b"(?P<code>[^"\n]*)"\n'
+    rb'(?P<program_name>\w+)=b"(?P<program>[^"\n]*)"\n'
     rb'(?:(?P<payload_name>\w+)=open\(__file__,"rb"\)\.read\(\)\n)?'
     rb"(?P<run>if zlib\.crc32\(\w+\)!=(?P<crc>[0-9]{1,10}):[^#]*?\n)"
     rb"(?:#(?P<text>[!-u]*)\n)?"
@@ -26,14 +36,14 @@ class Base85(Carrier):
     id: ClassVar[str] = "base85"
     ascii: ClassVar[bool] = True
 
-    def write(self, parts: Parts, stem: str) -> Written:
-        text = encode_ascii85(parts.payload) if parts.payload is not None else ""
-        return Written(render_text("base85.py.j2", parts, text=text))
+    def write(self, cargo: Cargo, stem: str) -> Written:
+        text = encode_ascii85(cargo.payload) if cargo.payload is not None else ""
+        return Written(render_text("base85.py.j2", cargo, text=text))
 
-    def source(self, payload: bytes, header_size: int) -> tuple[str, tuple[int, ...]]:
+    def reader(self, payload: bytes, header_size: int) -> tuple[str, tuple[int, ...]]:
         return "read_base85", (len(payload) + -(-len(payload) // 4),)
 
-    def read(self, data: bytes, open_beside: Opener) -> Carried | None:
+    def read(self, data: bytes, open_beside: Opener) -> ReadBack | None:
         layout = _LAYOUT.fullmatch(data)
         if layout is None:
             return None
@@ -41,47 +51,47 @@ class Base85(Carrier):
             payload = decode_ascii85(layout["text"]) if layout["text"] is not None else None
         except ValueError as error:
             raise InputError(f"the artifact's base85 text is damaged: {error}") from error
-        parts = text_parts(layout, payload)
-        if self.write(parts, "").main != data:
+        cargo = text_cargo(layout, payload)
+        if self.write(cargo, "").main != data:
             return None
-        return Carried(parts, len(layout["code"]), len(layout["text"] or b""))
+        return ReadBack(cargo, len(layout["program"]), len(layout["text"] or b""))
 
 
-def render_text(template: str, parts: Parts, *, condition: str = "", modules: tuple[str, ...] = (), **values: str) -> bytes:
-    """A main file whose code is a base85 literal; arguments as for `render_bootstrap`."""
-    code = base64.b85encode(parts.code)
+def render_text(template: str, cargo: Cargo, *, condition: str = "", modules: tuple[str, ...] = (), **values: str) -> bytes:
+    """A main file whose program is a base85 literal; arguments as for `render_bootstrap`."""
+    literal = base64.b85encode(cargo.program)
     text = render_bootstrap(
         template,
-        parts,
-        code,
-        decoded=f"base64.b85decode({parts.code_name})",
+        cargo,
+        literal,
+        decoded=f"base64.b85decode({cargo.program_name})",
         condition=condition,
         modules=("base64", *modules),
-        code=code.decode(),
+        program=literal.decode(),
         **values,
     )
     return text.encode("ascii")
 
 
-def text_parts(layout: re.Match[bytes], payload: bytes | None) -> Parts:
-    """The parts of a file whose code is a base85 literal, from the groups of its layout.
+def text_cargo(layout: re.Match[bytes], payload: bytes | None) -> Cargo:
+    """The cargo of a file whose program is a base85 literal, from the groups of its layout.
 
     Raises:
-        InputError: the code is damaged.
+        InputError: the program is damaged.
     """
-    check_code(layout["code"], layout["crc"])
+    check_program(layout["program"], layout["crc"])
     try:
-        code = base64.b85decode(layout["code"])
+        program = base64.b85decode(layout["program"])
     except ValueError as error:
         raise InputError(f"the artifact's base85 text is damaged: {error}") from error
-    return Parts(
-        code,
+    return Cargo(
+        program,
         payload,
         (layout["payload_name"] or b"").decode(),
-        layout["code_name"].decode(),
+        layout["program_name"].decode(),
         scratch_of(layout["run"]),
         (layout["header"] or b"").decode("ascii", "replace"),
-        *coder_of(layout["run"]),
+        *compression_of(layout["run"]),
     )
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from generator.carriers.base import Carried, Carrier, Opener, Parts, Written, check_code, coder_of, render_bootstrap
+from generator.carriers.base import Cargo, Carrier, Opener, ReadBack, Written, check_program, compression_of, render_bootstrap
 from generator.errors import InputError
 
 # The time to turn base 253 back into bytes grows with the square of the length; this is about 0.2 s.
@@ -21,9 +21,11 @@ _LAYOUT = re.compile(
     rb'(?:(?P<payload_name>\w+)=open\(__file__,"rb"\)\.read\(\);(?P<scratch>\w+)=(?P=payload_name)'
     rb'\[-[0-9]{1,10}:-(?P<payload_length>[0-9]{1,10})\]|(?P<scratch_alone>\w+)=open\(__file__,"rb"\)\.read\(\)\[-[0-9]{1,10}:\])\n'
     rb"(?P<run>if zlib\.crc32\(\w+\)!=(?P<crc>[0-9]{1,10}):[^\n]*\n"
-    rb"(?P<code_name>\w+)=(?P<number>0\n)?[^#]*?\n)"
+    rb"(?P<program_name>\w+)=(?P<number>0\n)?[^#]*?\n)"
     rb"#(?P<text>[^\n\r\0]*)"
 )
+_MOVED = bytes([0, 10, 13])  # what a comment can't hold, and where it goes; a flag tells it from what stood there before
+_STOOD = bytes([128, 138, 141])
 _ZEROS = re.compile(rb'bytes\.fromhex\("(0*)%x"%')
 
 
@@ -33,29 +35,29 @@ class Latin1(Carrier):
     id: ClassVar[str] = "latin1"
     ascii: ClassVar[bool] = False
 
-    def write(self, parts: Parts, stem: str) -> Written:
-        escaped = len(parts.code) > NUMBER_LIMIT
-        code = escape(parts.code) if escaped else to_base253(parts.code)
-        text = code + (mark(parts.payload) if parts.payload is not None else b"")
-        name, scratch = parts.code_name, parts.scratch_name
+    def write(self, cargo: Cargo, stem: str) -> Written:
+        escaped = len(cargo.program) > NUMBER_LIMIT
+        stored = escape(cargo.program) if escaped else to_base253(cargo.program)
+        text = stored + (to_comment(cargo.payload) if cargo.payload is not None else b"")
+        name, scratch = cargo.program_name, cargo.scratch_name
         number = f"{name}=0\nfor c in {scratch}:{name}={name}*253+c-1-(c>10)-(c>13)"
         bootstrap = render_bootstrap(
             "latin1.py.j2",
-            parts,
-            code,
-            carried_name=scratch,
+            cargo,
+            stored,
+            stored_name=scratch,
             conversion=f"{name}={scratch}{_UNESCAPING}" if escaped else number,
             # Not to_bytes, whose length a damaged file could make gigabytes.
-            decoded=name if escaped else f'bytes.fromhex("{leading_zeros(parts.code)}%x"%{name})',
+            decoded=name if escaped else f'bytes.fromhex("{leading_zeros(cargo.program)}%x"%{name})',
             length=len(text),
-            code_length=len(code),
+            program_length=len(stored),
         )
         return Written(bootstrap.encode("latin-1") + text)
 
-    def source(self, payload: bytes, header_size: int) -> tuple[str, tuple[int, ...]]:
-        return "read_latin1", (len(payload), len(mark(payload)) - len(payload))
+    def reader(self, payload: bytes, header_size: int) -> tuple[str, tuple[int, ...]]:
+        return "read_latin1", (len(payload), -(-sum(payload.count(value) for value in _MOVED + _STOOD) // 7))
 
-    def read(self, data: bytes, open_beside: Opener) -> Carried | None:
+    def read(self, data: bytes, open_beside: Opener) -> ReadBack | None:
         layout = _LAYOUT.fullmatch(data)
         if layout is None:
             return None
@@ -63,26 +65,26 @@ class Latin1(Carrier):
         length = len(text) - int(layout["payload_length"] or 0)
         if length < 0:
             raise InputError("the artifact's code is longer than its file")
-        check_code(text[:length], layout["crc"])
+        check_program(text[:length], layout["crc"])
         if layout["number"]:
             zeros = _ZEROS.search(layout["run"])
             if zeros is None or length > 2 * NUMBER_LIMIT:
                 raise InputError("the artifact's code is longer than a number in base 253 may be")
-            code = from_base253(text[:length], len(zeros[1]))
+            program = from_base253(text[:length], len(zeros[1]))
         else:
-            code = unescape(text[:length])
-        parts = Parts(
-            code,
-            unmark(text[length:]) if layout["payload_name"] else None,
+            program = unescape(text[:length])
+        cargo = Cargo(
+            program,
+            from_comment(text[length:]) if layout["payload_name"] else None,
             (layout["payload_name"] or b"").decode(),
-            layout["code_name"].decode(),
+            layout["program_name"].decode(),
             (layout["scratch"] or layout["scratch_alone"]).decode(),
             (layout["header"] or b"").decode("latin-1"),
-            *coder_of(layout["run"]),
+            *compression_of(layout["run"]),
         )
-        if self.write(parts, "").main != data:
+        if self.write(cargo, "").main != data:
             return None
-        return Carried(parts, length, len(text) - length)
+        return ReadBack(cargo, length, len(text) - length)
 
 
 def to_base253(data: bytes) -> bytes:
@@ -133,11 +135,11 @@ def unescape(text: bytes) -> bytes:
     return text
 
 
-def mark(payload: bytes) -> bytes:
+def to_comment(payload: bytes) -> bytes:
     """What `runtime_stub.carriage.read_latin1` reads: the payload with three byte values moved, and which ones were."""
     octets = np.frombuffer(payload, "u1").copy()
-    moved = np.isin(octets, [0, 10, 13])
-    places = moved | np.isin(octets, [128, 138, 141])
+    moved = np.isin(octets, [*_MOVED])
+    places = moved | np.isin(octets, [*_STOOD])
     bits = moved[places]
     octets[moved] ^= 128
     groups = np.ones((-(-len(bits) // 7), 8), "u1")
@@ -145,8 +147,8 @@ def mark(payload: bytes) -> bytes:
     return octets.tobytes() + np.packbits(groups).tobytes()
 
 
-def unmark(text: bytes) -> bytes:
-    """Undo `mark`, without being told where the marks begin: only one place agrees with what stands before it.
+def from_comment(text: bytes) -> bytes:
+    """Undo `to_comment`, without being told where the flags begin: only one place agrees with what stands before it.
 
     Raises:
         InputError: no place does.
@@ -154,8 +156,8 @@ def unmark(text: bytes) -> bytes:
     from runtime_stub.carriage import read_latin1
 
     octets = np.frombuffer(text, "u1")
-    marked = np.concatenate([[0], np.cumsum(np.isin(octets, [128, 138, 141]))])
-    lengths = np.arange(len(marked)) - (-marked // 7)
+    flags = np.concatenate([[0], np.cumsum(np.isin(octets, [*_STOOD]))])
+    lengths = np.arange(len(flags)) - (-flags // 7)
     size = int(np.searchsorted(lengths, len(text)))
     if lengths[size] != len(text):
         raise InputError("the artifact's Latin-1 text is damaged")

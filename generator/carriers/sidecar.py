@@ -1,4 +1,4 @@
-"""Two files: the script, with its code as in base85, and beside it the payload as it is. Both count.
+"""Two files: the script, with its program as in base85, and beside it the payload as it is. Both count.
 
 The payload's name holds its digest, so that a new one never takes the place of that of an older artifact: the main file, which
 is put in place last, always finds the payload that it was made with.
@@ -12,14 +12,14 @@ import re
 from pathlib import Path
 from typing import ClassVar
 
-from generator.carriers.base import Carried, Carrier, Opener, Parts, Written
-from generator.carriers.base85 import render_text, text_parts
+from generator.carriers.base import Cargo, Carrier, Opener, ReadBack, Written
+from generator.carriers.base85 import render_text, text_cargo
 from generator.errors import InputError
 
 _LAYOUT = re.compile(
     rb"(?:# (?P<header>[ -~]*)\n)?"
     rb"import [^\n]*\n"
-    rb'(?P<code_name>\w+)=b"(?P<code>[^"\n]*)"\n'
+    rb'(?P<program_name>\w+)=b"(?P<program>[^"\n]*)"\n'
     rb"try:(?P<payload_name>\w+)=open\(os\.path\.join\(os\.path\.dirname\(os\.path\.realpath\(__file__\)\),(?P<name>[^\n]*)\),"
     rb'"rb"\)\.read\(\)\nexcept OSError as c:raise SystemExit\(c\)\n'
     rb"(?P<run>if zlib\.crc32\(\w+\)!=(?P<crc>[0-9]{1,10}) [^#]*?\n)"
@@ -31,21 +31,22 @@ class Sidecar(Carrier):
     """The script finds its payload by name, in the folder of the file that a symbolic link leads to."""
 
     id: ClassVar[str] = "sidecar"
+    automatic: ClassVar[bool] = False  # nobody gets two files unasked
     ascii: ClassVar[bool] = True
     needs_payload: ClassVar[bool] = True
 
-    def write(self, parts: Parts, stem: str) -> Written:
-        assert parts.payload is not None
-        digest = digest_of(parts.payload)
+    def write(self, cargo: Cargo, stem: str) -> Written:
+        assert cargo.payload is not None
+        digest = digest_of(cargo.payload)
         name = f"{stem}.{digest}.bin"
-        condition = f' or hashlib.sha256({parts.payload_name}).hexdigest()[:{len(digest)}]!="{digest}"'
-        main = render_text("sidecar.py.j2", parts, sidecar=ascii(name), condition=condition, modules=("hashlib", "os"))
-        return Written(main, {name: parts.payload})
+        condition = f' or hashlib.sha256({cargo.payload_name}).hexdigest()[:{len(digest)}]!="{digest}"'
+        main = render_text("sidecar.py.j2", cargo, sidecar=ascii(name), condition=condition, modules=("hashlib", "os"))
+        return Written(main, {name: cargo.payload})
 
-    def source(self, payload: bytes, header_size: int) -> tuple[str, tuple[int, ...]]:
+    def reader(self, payload: bytes, header_size: int) -> tuple[str, tuple[int, ...]]:
         return "read_span", (0, len(payload))
 
-    def read(self, data: bytes, open_beside: Opener) -> Carried | None:
+    def read(self, data: bytes, open_beside: Opener) -> ReadBack | None:
         layout = _LAYOUT.fullmatch(data)
         if layout is None:
             return None
@@ -53,10 +54,10 @@ class Sidecar(Carrier):
         payload = open_beside(name)
         if not name.endswith(f".{digest_of(payload)}.bin"):
             raise InputError(f"{name} is not the payload that the artifact was made with")
-        parts = text_parts(layout, payload)
-        if self.write(parts, stem).main != data:
+        cargo = text_cargo(layout, payload)
+        if self.write(cargo, stem).main != data:
             return None
-        return Carried(parts, len(layout["code"]), len(payload), (name,))
+        return ReadBack(cargo, len(layout["program"]), len(payload), (name,))
 
     def files_beside(self, data: bytes, open_beside: Opener) -> tuple[str, ...]:
         layout = _LAYOUT.fullmatch(data)

@@ -17,7 +17,7 @@ from generator.cli.measurement_tables import print_analysis, print_bench
 from generator.cli.options import (
     DEFAULT_ALLOW,
     DEFAULT_CARRIER,
-    DEFAULT_CODER,
+    DEFAULT_COMPRESSOR,
     AllowOption,
     BroadcastOption,
     BudgetOption,
@@ -26,7 +26,7 @@ from generator.cli.options import (
     CheckArguments,
     CheckOption,
     CheckpointArgument,
-    CoderOption,
+    CompressorOption,
     ExtraOption,
     FileArgument,
     HeaderOption,
@@ -106,7 +106,7 @@ def build(
     allow: AllowOption = DEFAULT_ALLOW,
     budget: BudgetOption = BUDGET,
     header: HeaderOption = True,
-    coder: CoderOption = DEFAULT_CODER,
+    compressor: CompressorOption = DEFAULT_COMPRESSOR,
     include: IncludeOption = None,
     bundle: BundleOption = True,
     safe: SafeOption = False,
@@ -130,7 +130,7 @@ def build(
             key=key,
             check=run_check(check, arguments, timeout),
             budget=budget,
-            **packing(carrier, allow, header, coder, include, bundle, safe, skip_step, step, keep_name, broadcast),
+            **packing(carrier, allow, header, compressor, include, bundle, safe, skip_step, step, keep_name, broadcast),
         )
     _show(inspection, budget, as_json)
 
@@ -143,7 +143,7 @@ def wrap(
     allow: AllowOption = DEFAULT_ALLOW,
     budget: BudgetOption = BUDGET,
     header: HeaderOption = True,
-    coder: CoderOption = DEFAULT_CODER,
+    compressor: CompressorOption = DEFAULT_COMPRESSOR,
     include: IncludeOption = None,
     bundle: BundleOption = True,
     safe: SafeOption = False,
@@ -162,7 +162,7 @@ def wrap(
             output,
             check=run_check(check, arguments, timeout),
             budget=budget,
-            **packing(carrier, allow, header, coder, include, bundle, safe, skip_step, step, keep_name),
+            **packing(carrier, allow, header, compressor, include, bundle, safe, skip_step, step, keep_name),
         )
     _show(inspection, budget, as_json)
 

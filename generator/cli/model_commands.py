@@ -18,13 +18,13 @@ import generator
 from generator.cli.options import (
     DEFAULT_ALLOW,
     DEFAULT_CARRIER,
-    DEFAULT_CODER,
+    DEFAULT_COMPRESSOR,
     AllowOption,
     BroadcastOption,
     BudgetOption,
     BundleOption,
     CarrierOption,
-    CoderOption,
+    CompressorOption,
     ExtraOption,
     HeaderOption,
     IncludeOption,
@@ -145,7 +145,7 @@ def fit(
     allow: AllowOption = DEFAULT_ALLOW,
     budget: BudgetOption = BUDGET,
     header: HeaderOption = True,
-    coder: CoderOption = DEFAULT_CODER,
+    compressor: CompressorOption = DEFAULT_COMPRESSOR,
     include: IncludeOption = None,
     bundle: BundleOption = True,
     safe: SafeOption = False,
@@ -198,7 +198,7 @@ def fit(
             study=StudyOptions(storage, trials, study, seed),
             report_trial=report_trial,
             budget=budget,
-            **packing(carrier, allow, header, coder, include, bundle, safe, skip_step, step, keep_name, broadcast),
+            **packing(carrier, allow, header, compressor, include, bundle, safe, skip_step, step, keep_name, broadcast),
         )
     if as_json:
         print_json({"inspection": inspection.to_json(), "fits": [one.to_json() for one in fits]})

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from generator import carriers
+from generator import carriers, compressors
 from generator.errors import InputError
-from generator.source.compress import CODERS
 from generator.source.options import NOTICEABLE, OPTIONAL, STEPS
 
 if TYPE_CHECKING:
@@ -18,9 +17,9 @@ if TYPE_CHECKING:
     from generator.packing import PackingOptions
 
 CarrierName = Enum("CarrierName", {name: name for name in [*carriers.REGISTRY, carriers.AUTO]})  # type: ignore[misc]
-CoderName = Enum("CoderName", {name: name for name in [carriers.AUTO, *CODERS]})  # type: ignore[misc]
+CompressorName = Enum("CompressorName", {name: name for name in [compressors.AUTO, *compressors.REGISTRY]})  # type: ignore[misc]
 DEFAULT_CARRIER = CarrierName[carriers.DEFAULT_CARRIER]
-DEFAULT_CODER = CoderName["auto"]
+DEFAULT_COMPRESSOR = CompressorName[compressors.AUTO]
 DEFAULT_ALLOW = ",".join(carriers.DEFAULT_ALLOW)
 
 ScriptArgument = Annotated[Path, typer.Argument(metavar="SCRIPT", help="Python source to pack.")]
@@ -31,9 +30,9 @@ WeightsOption = Annotated[Path, typer.Option("--weights", "-w", help="Checkpoint
 KeyOption = Annotated[str | None, typer.Option(help="Where in a nested checkpoint the state dict is, for instance model.")]
 RecipeOption = Annotated[Path | None, typer.Option("--recipe", "-r", help="TOML recipe; without it, the default one.")]
 StatisticsOption = Annotated[Path | None, typer.Option("--statistics", "-s", help="Statistics of golfpack calibrate.")]
-CarrierOption = Annotated[CarrierName, typer.Option(help="How payload and code become one file.")]
+CarrierOption = Annotated[CarrierName, typer.Option(help="How payload and program become one file.")]
 AllowOption = Annotated[str, typer.Option(help="Carriers that auto may choose, separated by commas.")]
-CoderOption = Annotated[CoderName, typer.Option(help="Compression of the code; mix is the smallest, and slow to start.")]
+CompressorOption = Annotated[CompressorName, typer.Option(help="What compresses the program; mix is smallest, slow to start.")]
 IncludeOption = Annotated[
     list[Path] | None, typer.Option("--include", help="Module, package or data file to carry; may be repeated.")
 ]
@@ -71,7 +70,7 @@ def packing(
     carrier: CarrierName,
     allow: str,
     header: bool,
-    coder: CoderName,
+    compressor: CompressorName,
     include: list[Path] | None,
     bundle: bool,
     safe: bool,
@@ -85,7 +84,7 @@ def packing(
         "carrier": carrier.value,
         "header": header,
         "allow": [name.strip() for name in allow.split(",") if name.strip()],
-        "coder": coder.value,
+        "compressor": compressor.value,
         "include": include or [],
         "local_modules": bundle,
         "safe": safe,

@@ -1,124 +1,45 @@
-"""`codec = "auto"`: which codec is smallest for which arrays, the code that decodes it included."""
+"""`codec = "auto"`: leave it to golfpack. Which codec that is decides `generator.weights.plan`."""
 
 from __future__ import annotations
 
-import itertools
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from generator.codecs.base import Codec, Encoded
-from generator.codecs.brotli_raw import Brotli
-from generator.codecs.deflate import Zlib
-from generator.codecs.lzma_raw import Lzma
-from generator.codecs.rans import Rans
-from generator.codecs.rans_rows import RansRows
-from generator.codecs.store import Store
-from generator.codecs.ternary import Base3, Bitmask
-from generator.codecs.zstd import Zstd
-from runtime_stub.split import Array
-
-WORK = 1 << 19  # bytes of each group that are tried with each codec; a limit on work, not on time: builds must repeat
-STREAM_BYTES = 12  # what one more stream costs in the manifest, about
+from generator import codecs, filters
+from generator.codecs.base import Codec
+from generator.codecs.chain import Chain
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A codec for each array, and the bytes that it is expected to take: streams, manifest and loader."""
-
-    codecs: tuple[Codec, ...]
-    expected: float
-
-
-class Auto(Codec):
-    """The smallest mix of codecs.
+class Auto(BaseModel):
+    """The smallest mix of chains.
 
     allow: modules beyond the standard library, numpy and torch that the artifact may need at run time.
     """
 
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     id: ClassVar[str] = "auto"
-    allow: tuple[Literal["brotli", "zstandard"], ...] = Field((), strict=False)  # a list in TOML
+    allow: tuple[str, ...] = Field(default=(), strict=False)  # a list in TOML
 
-    def needed_to_build(self) -> tuple[str, ...]:
+    @field_validator("allow")
+    @classmethod
+    def _check_allow(cls, allow: tuple[str, ...]) -> tuple[str, ...]:
+        known = sorted({module for codec in codecs.REGISTRY.values() for module in codec.requires})
+        unknown = [module for module in allow if module not in known]
+        if unknown:
+            raise ValueError(f"no codec needs the module {unknown[0]!r}; known: {', '.join(known)}")
+        return allow
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """Modules that coding may need."""
         return self.allow
 
-    def candidates(self) -> list[tuple[Codec, Codec]]:
-        """The codecs to choose from, each with the one that stands for it in trials (without its own search)."""
-        pairs: list[tuple[Codec, Codec]] = [
-            (codec, codec) for codec in (Rans(), RansRows(), Zlib(), Store(), Base3(), Bitmask())
+    def candidates(self) -> list[Chain]:
+        """What there is to choose from: codecs, and filters with the codecs that they name."""
+        allowed = [one for one in codecs.REGISTRY.values() if one.automatic and set(one.requires) <= set(self.allow)]
+        known: dict[str, Codec] = {one.id: one() for one in allowed}
+        filtered = [
+            Chain(known[name], (kind(),)) for kind in filters.REGISTRY.values() for name in kind.automatic if name in known
         ]
-        pairs.append((Lzma(), Lzma(lc=0, lp=0, pb=0)))
-        optional = [codec for codec in (Brotli(), Zstd()) if set(codec.requires) <= set(self.allow)]
-        return [*pairs, *((codec, codec) for codec in optional)]
-
-    def encode(self, arrays: Sequence[Array]) -> Encoded:
-        """Not a codec of streams itself: `plans` says which are."""
-        raise TypeError("auto chooses codecs; it does not code")
-
-    def plans(self, arrays: Sequence[Array], loader_bytes: Callable[[frozenset[str]], int], count: int) -> list[Plan]:
-        """The choices that promise most, best first.
-
-        Args:
-            arrays: what is to be coded.
-            loader_bytes: what the decoders of a set of codec ids cost in the artifact; slow, so it is asked only where the
-                answer can matter.
-            count: how many plans to return, at most.
-        """
-        groups: dict[tuple[str, tuple[int, ...]], list[int]] = {}
-        for number, array in enumerate(arrays):
-            groups.setdefault((array.dtype.str, array.shape), []).append(number)
-        candidates = [codec for codec, _ in self.candidates()]
-        sizes = [
-            [expected_bytes(trial, [arrays[n] for n in numbers]) for _, trial in self.candidates()]
-            for numbers in groups.values()
-        ]
-        overheads = [codec.stream_bytes(arrays) + STREAM_BYTES for codec in candidates]
-        mixes = []
-        for size in range(1, min(len(candidates), len(groups)) + 1):
-            for subset in itertools.combinations(range(len(candidates)), size):
-                chosen = [min(subset, key=row.__getitem__) for row in sizes]
-                if set(chosen) == set(subset):  # else a smaller subset makes the same choice
-                    streams = sum(row[c] for row, c in zip(sizes, chosen, strict=True)) + sum(overheads[c] for c in subset)
-                    mixes.append((streams, subset, chosen))
-        least_loader = loader_bytes(frozenset())
-        plans: list[Plan] = []
-        for streams, subset, chosen in sorted(mixes):
-            if len(plans) == count and streams + least_loader >= plans[-1].expected:
-                break
-            shares = [
-                [(row[c], numbers) for row, d, numbers in zip(sizes, chosen, groups.values(), strict=True) if d == c]
-                for c in subset
-            ]
-            if any(_refused(candidates[c], arrays, share) for c, share in zip(subset, shares, strict=True)):
-                continue
-            codecs = {n: candidates[c] for c, numbers in zip(chosen, groups.values(), strict=True) for n in numbers}
-            expected = streams + loader_bytes(frozenset(candidates[c].id for c in subset))
-            plans.append(Plan(tuple(codecs[number] for number in range(len(arrays))), expected))
-            plans = sorted(plans, key=lambda plan: plan.expected)[:count]
-        return plans
-
-
-def _refused(codec: Codec, arrays: Sequence[Array], share: list[tuple[float, list[int]]]) -> bool:
-    """Whether a reader would not take one stream of these groups of arrays, each given with its expected bytes."""
-    members = [arrays[number] for _, numbers in share for number in numbers]
-    return bool(codec.refuses(members, int(sum(size for size, _ in share)) + codec.stream_bytes(members)))
-
-
-def expected_bytes(codec: Codec, arrays: Sequence[Array]) -> float:
-    """What a codec makes of arrays of one shape, extrapolated from the first ones when they are many."""
-    total = sum(array.nbytes for array in arrays)
-    sample: list[Array] = []
-    taken = 0
-    for array in arrays:
-        if sample and taken + array.nbytes > WORK:
-            break
-        part = array if array.nbytes <= 2 * WORK or not array.shape else array[: max(1, len(array) * WORK // array.nbytes)]
-        sample.append(part)
-        taken += part.nbytes
-    encoded = codec.encode(sample)
-    # JSON compresses about three to one in the manifest.
-    coded = len(encoded.data) + len(json.dumps(encoded.options)) / 3 - codec.stream_bytes(sample)
-    return coded * (total / taken if taken else 1)
+        return [*map(Chain, known.values()), *filtered]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
+import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from generator.fields import Field
+from generator.limits import Specs
 from runtime_stub.split import Array
 
 UNKNOWN_SIZE = 2**48  # bytes of a stream that is not coded yet
@@ -17,7 +21,7 @@ UNKNOWN_SIZE = 2**48  # bytes of a stream that is not coded yet
 
 @dataclass(frozen=True)
 class Encoded:
-    """One coded stream.
+    """What a codec made of arrays.
 
     Attributes:
         data: the coded bytes.
@@ -29,47 +33,81 @@ class Encoded:
 
 
 class Codec(BaseModel, ABC):
-    """A codec is its configuration; subclasses add options as fields and implement `encode`.
+    """A codec is its configuration, and all that is to be known of it; subclasses add options as fields.
 
-    The decoder is the function with the same id in `runtime_stub.registry.DECODERS`.
+    Attributes:
+        id: its name in recipes and in the manifest.
+        decoder: its decoder in runtime_stub: a function (coded bytes, specs, *options) → arrays.
+        requires: modules that the decoder imports, beyond the standard library, numpy and torch.
+        errors: what those raise on damaged data, as MODULE.NAME.
+        automatic: whether `auto` may take it, as far as the modules that it requires are allowed.
+        mixes_dtypes: whether arrays of several dtypes are better coded in one stream.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     id: ClassVar[str]
-    requires: ClassVar[tuple[str, ...]] = ()  # modules that the decoder imports, beyond the standard library, numpy and torch
-    mixes_dtypes: ClassVar[bool] = False  # whether arrays of several dtypes are better coded in one stream
+    decoder: ClassVar[Callable[..., list[Array]]]
+    requires: ClassVar[tuple[str, ...]] = ()
+    errors: ClassVar[tuple[str, ...]] = ()
+    automatic: ClassVar[bool] = True
+    mixes_dtypes: ClassVar[bool] = False
 
-    def stream_bytes(self, arrays: Sequence[Array]) -> int:
+    def takes(self, field: Field) -> bool:
+        """Whether it is meant for such an array; `auto` finds a codec for others."""
+        return True
+
+    def trial(self) -> Codec:
+        """What stands for it where `auto` compares sizes, without searches of its own."""
+        return self
+
+    @classmethod
+    def measured(cls) -> list[Codec]:
+        """What `golfpack bench` measures of it."""
+        return [cls()]
+
+    def stream_bytes(self, specs: Specs) -> int:
         """Overhead of one stream of these arrays, however well they are coded."""
         return 0
 
-    def needed_to_build(self) -> tuple[str, ...]:
-        """Modules that `encode` may import, beyond the standard library, numpy and torch."""
-        return self.requires
-
-    def refuses(self, arrays: Sequence[Array], size: int = UNKNOWN_SIZE) -> str:
-        """Why a reader would not take one stream of these arrays, of so many bytes; "" when it would.
+    def refuses(self, specs: Specs, size: int = UNKNOWN_SIZE) -> str:
+        """Why a reader would not take one stream of such arrays, of so many bytes; "" when it would.
 
         Asked before anything is coded, so that another codec can be chosen.
         """
         return ""
 
     @abstractmethod
-    def encode(self, arrays: Sequence[Array]) -> Encoded:
-        """Code arrays (little endian, any dtype but object, any shape) into one stream."""
+    def encode(self, fields: Sequence[Field]) -> Encoded:
+        """Code arrays into one stream.
+
+        Raises:
+            InputError: they can't be coded.
+        """
+
+    @classmethod
+    @abstractmethod
+    def check(cls, size: int, specs: Specs, options: Sequence[Any]) -> None:
+        """Hold what an untrusted manifest says against what the decoder takes, before anything is allocated for it.
+
+        Args:
+            size: coded bytes of the stream.
+            specs: dtype and shape of the arrays that the decoder is to give.
+            options: of the decoder.
+
+        Raises:
+            ValueError: the options are malformed, or ask for too much memory or time.
+        """
+
+    @classmethod
+    def known_errors(cls) -> list[type[Exception]]:
+        """`errors`, as far as their modules are installed."""
+        return [pkgutil.resolve_name(name) for name in cls.errors if importlib.util.find_spec(name.partition(".")[0])]
+
+    def __str__(self) -> str:
+        options = ", ".join(f"{name} {value}" for name, value in self.model_dump(exclude_defaults=True).items())
+        return f"{self.id} ({options})" if options else self.id
 
 
-def specs_of(arrays: Sequence[Array]) -> list[tuple[str, tuple[int, ...]]]:
-    """The arrays' dtypes and shapes, as the manifest has them."""
-    return [(array.dtype.newbyteorder("<").str, array.shape) for array in arrays]
-
-
-def check_no_options(codec: str, options: Sequence[Any]) -> None:
-    """Raise ValueError if an untrusted manifest gives options to a codec that has none."""
-    if options:
-        raise ValueError(f"a {codec} stream has options")
-
-
-def joined(arrays: Sequence[Array]) -> bytes:
+def joined(fields: Sequence[Field]) -> bytes:
     """The arrays' bytes back to back, C order."""
-    return b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
+    return b"".join(np.ascontiguousarray(field.array).tobytes() for field in fields)

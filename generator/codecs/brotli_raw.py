@@ -5,29 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field as Option
 
-from generator.codecs.base import Codec, Encoded, check_no_options, joined
+from generator.codecs.base import Codec, Encoded, joined
 from generator.errors import InputError
-from generator.limits import Specs
-from runtime_stub.split import Array
+from generator.fields import Field
+from generator.limits import Specs, check_no_options
+from runtime_stub.brotli_raw import decode_brotli
 
 
 class Brotli(Codec):
     """Quality 11 with the largest standard window."""
 
     id: ClassVar[str] = "brotli"
+    decoder = staticmethod(decode_brotli)
     requires: ClassVar[tuple[str, ...]] = ("brotli",)
-    quality: int = Field(default=11, ge=0, le=11)
+    errors: ClassVar[tuple[str, ...]] = ("brotli.error",)
+    quality: int = Option(default=11, ge=0, le=11)
 
-    def encode(self, arrays: Sequence[Array]) -> Encoded:
+    def encode(self, fields: Sequence[Field]) -> Encoded:
         try:
             import brotli
         except ModuleNotFoundError as error:
             raise InputError("codec brotli needs the module brotli; install golfpack[codecs]") from error
-        return Encoded(brotli.compress(joined(arrays), quality=self.quality, lgwin=24))
+        return Encoded(brotli.compress(joined(fields), quality=self.quality, lgwin=24))
 
-
-def check_brotli(size: int, specs: Specs, options: Sequence[Any]) -> None:
-    """Raise ValueError if there are options."""
-    check_no_options("brotli", options)
+    @classmethod
+    def check(cls, size: int, specs: Specs, options: Sequence[Any]) -> None:
+        check_no_options(cls.id, options)

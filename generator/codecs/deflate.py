@@ -6,24 +6,25 @@ import zlib
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field as Option
 
-from generator.codecs.base import Codec, Encoded, check_no_options, joined
-from generator.limits import Specs
-from runtime_stub.split import Array
+from generator.codecs.base import Codec, Encoded, joined
+from generator.fields import Field
+from generator.limits import Specs, check_no_options
+from runtime_stub.deflate import decode_zlib
 
 
 class Zlib(Codec):
     """zlib without its header and checksum; the payload has a checksum of its own."""
 
     id: ClassVar[str] = "zlib"
-    level: int = Field(default=9, ge=0, le=9)
+    decoder = staticmethod(decode_zlib)
+    level: int = Option(default=9, ge=0, le=9)
 
-    def encode(self, arrays: Sequence[Array]) -> Encoded:
+    def encode(self, fields: Sequence[Field]) -> Encoded:
         compressor = zlib.compressobj(self.level, zlib.DEFLATED, -15, 9)
-        return Encoded(compressor.compress(joined(arrays)) + compressor.flush())
+        return Encoded(compressor.compress(joined(fields)) + compressor.flush())
 
-
-def check_zlib(size: int, specs: Specs, options: Sequence[Any]) -> None:
-    """Raise ValueError if there are options."""
-    check_no_options("zlib", options)
+    @classmethod
+    def check(cls, size: int, specs: Specs, options: Sequence[Any]) -> None:
+        check_no_options(cls.id, options)

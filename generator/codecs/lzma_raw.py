@@ -6,11 +6,13 @@ import lzma
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field as Option
+from pydantic import model_validator
 
 from generator.codecs.base import Codec, Encoded, joined
+from generator.fields import Field
 from generator.limits import Specs, is_integer
-from runtime_stub.split import Array
+from runtime_stub.lzma_raw import decode_lzma
 
 SAMPLE_BYTES = 1 << 18
 NICE_LENGTHS = (273, 64, 16)
@@ -25,10 +27,11 @@ class Lzma(Codec):
     """
 
     id: ClassVar[str] = "lzma"
-    lc: int | None = Field(default=None, ge=0, le=4)
-    lp: int | None = Field(default=None, ge=0, le=4)
-    pb: int | None = Field(default=None, ge=0, le=4)
-    nice_len: int | None = Field(default=None, ge=5, le=273)
+    decoder = staticmethod(decode_lzma)
+    lc: int | None = Option(default=None, ge=0, le=4)
+    lp: int | None = Option(default=None, ge=0, le=4)
+    pb: int | None = Option(default=None, ge=0, le=4)
+    nice_len: int | None = Option(default=None, ge=5, le=273)
 
     @model_validator(mode="after")
     def _check_sum(self) -> Lzma:
@@ -36,11 +39,14 @@ class Lzma(Codec):
             raise ValueError(f"lc + lp must be at most 4, not {self.lc} + {self.lp}")
         return self
 
-    def encode(self, arrays: Sequence[Array]) -> Encoded:
-        data = joined(arrays)
+    def trial(self) -> Codec:
+        return Lzma(lc=0, lp=0, pb=0) if self == Lzma() else self
+
+    def encode(self, fields: Sequence[Field]) -> Encoded:
+        data = joined(fields)
         start = max(0, len(data) - SAMPLE_BYTES) // 2 & ~7
         sample = data[start : start + SAMPLE_BYTES]
-        candidates = self._candidates(max((array.itemsize for array in arrays), default=1))
+        candidates = self._candidates(max((field.array.itemsize for field in fields), default=1))
         lc, lp, pb = min(candidates, key=lambda parameters: len(compress_raw(sample, *parameters)))
         lengths = [self.nice_len] if self.nice_len is not None else NICE_LENGTHS
         nice_len = min(lengths, key=lambda length: len(compress_raw(sample, lc, lp, pb, length)))
@@ -57,11 +63,11 @@ class Lzma(Codec):
             if lc + lp <= 4
         ]
 
-
-def check_lzma(size: int, specs: Specs, options: Sequence[Any]) -> None:
-    """Raise ValueError unless the options are literal context, literal position and position bits that LZMA allows."""
-    if len(options) != 3 or not all(is_integer(bits, 0, 4) for bits in options) or options[0] + options[1] > 4:
-        raise ValueError("an lzma stream has malformed options")
+    @classmethod
+    def check(cls, size: int, specs: Specs, options: Sequence[Any]) -> None:
+        # Literal context, literal position and position bits that LZMA allows.
+        if len(options) != 3 or not all(is_integer(bits, 0, 4) for bits in options) or options[0] + options[1] > 4:
+            raise ValueError("an lzma stream has malformed options")
 
 
 def compress_raw(data: bytes, lc: int, lp: int, pb: int, nice_len: int = 273) -> bytes:

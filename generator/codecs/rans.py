@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar, Literal
+from collections.abc import Hashable, Sequence
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from generator.codecs.base import UNKNOWN_SIZE, Codec, Encoded, specs_of
-from generator.codecs.rans_check import MAX_TABLES, rans_excess
-from generator.codecs.rans_coder import RansWriter, choose_lanes, total_symbols
+from generator.codecs.base import UNKNOWN_SIZE, Codec, Encoded
+from generator.codecs.rans_check import MAX_TABLES, check_rans, rans_excess
+from generator.codecs.rans_coder import RansWriter, choose_lanes
 from generator.codecs.scale_classes import Kind, make_kind
-from runtime_stub.rans import PERIOD, rans_matrix, rans_model
+from generator.fields import Field, specs_of
+from generator.limits import Specs, extent
+from runtime_stub.rans import decode_rans, rans_matrix, rans_model, scale_classes
 from runtime_stub.split import Array
 
 
@@ -22,51 +24,59 @@ class Rans(Codec):
     """
 
     id: ClassVar[str] = "rans"
+    decoder = staticmethod(decode_rans)
     mixes_dtypes: ClassVar[bool] = True
     model: Literal["scale_classes", "order0"] = "scale_classes"
 
-    def stream_bytes(self, arrays: Sequence[Array]) -> int:
-        return 4 * choose_lanes(total_symbols(arrays))
+    @classmethod
+    def measured(cls) -> list[Codec]:
+        return [cls(), cls(model="order0")]
 
-    def refuses(self, arrays: Sequence[Array], size: int = UNKNOWN_SIZE) -> str:
-        return rans_excess(size, choose_lanes(total_symbols(arrays)), specs_of(arrays))
+    def stream_bytes(self, specs: Specs) -> int:
+        return 4 * choose_lanes(_elements(specs))
 
-    def encode(self, arrays: Sequence[Array]) -> Encoded:
-        keys = [_kind_of(array) for array in arrays]
-        kinds = self._kinds(arrays, keys) if len(set(keys)) * 3 <= MAX_TABLES else []
+    def refuses(self, specs: Specs, size: int = UNKNOWN_SIZE) -> str:
+        return rans_excess(size, choose_lanes(_elements(specs)), specs)
+
+    def encode(self, fields: Sequence[Field]) -> Encoded:
+        keys = [_kind_of(field) for field in fields]
+        kinds = self._kinds(fields, keys) if len(set(keys)) * 3 <= MAX_TABLES else []
         if not kinds or sum(2 + kind.classes for kind in kinds) > MAX_TABLES:
             # More tables than a reader allows: one kind for all arrays of a dtype, whatever their shapes.
-            keys = [(dtype, ()) for dtype, _ in keys]
-            kinds = self._kinds(arrays, keys)
+            keys = [field.array.dtype.str for field in fields]
+            kinds = self._kinds(fields, keys)
         numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-        options = [[kind.shift, *kind.arguments()] for kind in kinds]
-        writer = RansWriter(choose_lanes(total_symbols(arrays)))
+        members = [numbers[key] for key in keys]
+        writer = RansWriter(choose_lanes(_elements(specs_of(fields))))
         models = [[rans_model(*arguments) for arguments in kind.arguments()] for kind in kinds]
         places = [iter(zip(kind.matrices, kind.rows, kind.columns, strict=True)) for kind in kinds]
-        members = [numbers[key] for key in keys]
         for member in members:
             matrix, rows, columns = next(places[member])
-            row_model, column_model, model = models[member]
-            writer.write(row_model, np.zeros(len(rows), "i8"), rows.astype("u2"))
-            writer.write(column_model, np.zeros(len(columns), "i8"), columns.astype("u2"))
-            step = PERIOD // (len(columns) + 1) + 1
-            for row in range(0, len(rows), step):
-                classes = (rows[row : row + step, None] + columns).ravel()
-                writer.write(model, classes, matrix[row : row + step].ravel())
-        return Encoded(writer.finish(), [writer.lanes, options, members])
+            symbols = np.concatenate([rows.astype("u2"), columns.astype("u2"), matrix.ravel()])
+            scale_classes(writer.reader(symbols), np.empty(matrix.shape, "u2"), 0, *models[member])
+        return Encoded(writer.finish(), [writer.lanes, [[kind.shift, *kind.arguments()] for kind in kinds], members])
 
-    def _kinds(self, arrays: Sequence[Array], keys: Sequence[tuple[str, tuple[int, ...]]]) -> list[Kind]:
+    @classmethod
+    def check(cls, size: int, specs: Specs, options: Sequence[Any]) -> None:
+        check_rans(size, specs, options)
+
+    def _kinds(self, fields: Sequence[Field], keys: Sequence[Hashable]) -> list[Kind]:
         """One kind for the arrays of each key, in the order in which the keys first occur."""
-        members: dict[tuple[str, tuple[int, ...]], list[Array]] = {}
-        for key, array in zip(keys, arrays, strict=True):
-            members.setdefault(key, []).append(array)
+        members: dict[Hashable, list[Array]] = {}
+        for key, field in zip(keys, fields, strict=True):
+            members.setdefault(key, []).append(field.array)
         return [make_kind(group, _by_bytes(group[0]), self.model != "order0") for group in members.values()]
+
+
+def _elements(specs: Specs) -> int:
+    return sum(extent(shape) if 0 not in shape else 0 for _, shape in specs)
 
 
 def _by_bytes(array: Array) -> bool:
     return array.dtype.kind == "f" or array.itemsize > 2
 
 
-def _kind_of(array: Array) -> tuple[str, tuple[int, ...]]:
-    """Arrays of one dtype and matrix shape share tables: in a model these are the layers of one role."""
-    return array.dtype.str, (0,) if _by_bytes(array) else rans_matrix(array).shape
+def _kind_of(field: Field) -> Hashable:
+    """Arrays of one dtype, role and matrix shape share tables: in a model these are the layers of one role."""
+    array = field.array
+    return array.dtype.str, field.role, field.along, (0,) if _by_bytes(array) else rans_matrix(array).shape

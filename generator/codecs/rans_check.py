@@ -11,7 +11,6 @@ import numpy as np
 from generator.codecs.scale_classes import FLAT, MAX_CLASSES, MAX_SPREAD, MAX_SYMBOLS
 from generator.limits import Specs, decoded_limit, is_integer
 from runtime_stub.rans import PERIOD, PRECISION, PRIOR
-from runtime_stub.rans_rows import rows_total
 
 MAX_LANES = 1 << 16
 MAX_RATIO = 1 << 12
@@ -20,12 +19,11 @@ MAX_STREAM = 1 << 28  # symbols of one stream; the classes of its rows and colum
 MAX_STEPS = 1 << 17  # symbols for each lane: what the decoder takes 2 s for
 SYMBOLS_PER_BYTE = 8 << PRECISION  # a symbol takes at least log2(2^PRECISION / (2^PRECISION − 1)) bits
 CLASS_BYTES = 16  # memory for each row and column, while the classes are decoded
-ROW_BYTES = 128  # the same for `rans_rows`, which takes microseconds for each row as well
 RENEWALS = 1 << 15  # of single tables, whatever the stream's size: what the decoder takes some seconds for
 GROWTH = 16.5  # 1 / ln(17 / 16): each renewal waits for a sixteenth of all counts more
 
 
-def check_rans(size: int, specs: Specs, options: Sequence[Any], row_bytes: int = CLASS_BYTES) -> None:
+def check_rans(size: int, specs: Specs, options: Sequence[Any]) -> None:
     """Raise ValueError unless the options are such that the decoder takes memory and time in proportion to what it decodes."""
     if len(options) != 3:
         raise ValueError("a rans stream has not three options")
@@ -44,7 +42,7 @@ def check_rans(size: int, specs: Specs, options: Sequence[Any], row_bytes: int =
         raise ValueError(f"a rans stream asks for {tables:,} tables, above the limit of {MAX_TABLES:,}")
     if len(members) != len(specs) or not all(is_integer(member, 0, len(kinds) - 1) for member in members):
         raise ValueError("a rans stream does not give each array a kind")
-    excess = rans_excess(size, lanes, specs, row_bytes)
+    excess = rans_excess(size, lanes, specs)
     if excess:
         raise ValueError(f"a rans stream of {size:,} bytes {excess}")
     symbols = [0] * len(kinds)
@@ -55,12 +53,7 @@ def check_rans(size: int, specs: Specs, options: Sequence[Any], row_bytes: int =
         raise ValueError(f"a rans stream of {size:,} bytes renews its tables too often")
 
 
-def check_rans_rows(size: int, specs: Specs, options: Sequence[Any]) -> None:
-    """The same for `rans_rows`, which has one more array."""
-    check_rans(size, with_marks(specs), options, ROW_BYTES)
-
-
-def rans_excess(size: int, lanes: int, specs: Specs, row_bytes: int = CLASS_BYTES) -> str:
+def rans_excess(size: int, lanes: int, specs: Specs) -> str:
     """What is too much in a stream of these arrays with so many bytes and lanes; "" when all of it can be read."""
     rows = sum(shape[0] if shape[1:] else 1 for _, shape in specs)
     columns = sum(math.prod(shape[1:] or shape) for _, shape in specs if 0 not in shape)
@@ -70,14 +63,9 @@ def rans_excess(size: int, lanes: int, specs: Specs, row_bytes: int = CLASS_BYTE
     most = min(MAX_STREAM, SYMBOLS_PER_BYTE * size, MAX_STEPS * lanes)
     if symbols > most:
         return f"and {lanes:,} lanes can't hold {symbols:,} symbols (at most {most:,})"
-    if row_bytes * rows + CLASS_BYTES * (columns + elements) > decoded_limit(size):
+    if CLASS_BYTES * (rows + columns + elements) > decoded_limit(size):
         return f"can't hold {rows + columns + elements:,} rows and columns"
     return ""
-
-
-def with_marks(specs: Specs) -> Specs:
-    """The arrays of a `rans_rows` stream: those that it holds, and the marks of their rows."""
-    return [*specs, ("|u1", (rows_total([shape for _, shape in specs]),))]
 
 
 def _octets(dtype: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -39,6 +39,19 @@ class RansWriter:
             self._chunks.append((frequency.astype("u4"), starts[chunk, coded].astype("u4")))
             self._escaped.append(values[unseen])
             rans_adapt(model, chunk[:COUNTED], values)
+
+    def reader(self, symbols: Array) -> Callable[[Model, Array], Array]:
+        """What a context model reads symbols (uint16) with that it is to write: each call writes the next ones."""
+        position = 0
+
+        def read(model: Model, slots: Array) -> Array:
+            nonlocal position
+            values = symbols[position : position + len(slots)]
+            position += len(slots)
+            self.write(model, (slots >> PRECISION).astype("i8"), values)
+            return values.astype("u4")
+
+        return read
 
     def bits(self) -> float:
         """Ideal length of what was written so far."""
@@ -79,8 +92,3 @@ def choose_lanes(symbols: int) -> int:
     while lanes < MOST_LANES // 2 and lanes * 8192 < symbols:
         lanes *= 2
     return lanes
-
-
-def total_symbols(arrays: Sequence[Array]) -> int:
-    """Number of elements of all arrays."""
-    return sum(array.size for array in arrays)

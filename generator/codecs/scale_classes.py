@@ -23,7 +23,8 @@ PRIOR_RATIOS = (64, 72, 80, 90, 101, 114, 128, 144, 161, 203, 256)
 MAX_OCTAVES = 26  # of the first class's spread
 LEARNED = 64  # symbols of each class that its prior is fitted for; tables then know more than the prior
 REFINEMENTS = 2  # rounds of giving each row and column the class that codes it shortest
-RESOLUTIONS = (1, 2, 3, 4, 6)  # classes per octave that are tried
+# Classes per octave that are tried, of rows and of columns.
+RESOLUTION_PAIRS = [(0, 0), *(pair for n in (1, 2, 3, 4, 6) for pair in ((n, n), (0, n), (n, 0)))]
 
 
 @dataclass
@@ -66,26 +67,33 @@ def make_kind(arrays: Sequence[Array], by_bytes: bool, fitted: bool = True) -> K
         kind = Kind(0, 256, 128, matrices, [np.zeros(len(m), "i8") for m in matrices])
         kind.columns = [np.arange(m.shape[1]) if fitted else np.zeros(m.shape[1], "i8") for m in matrices]
         return kind
-    matrices = [rans_matrix(array) for array in arrays]
-    kind = _alphabet(matrices)
-    magnitudes = [_magnitude(matrix, kind) for matrix in kind.matrices]
-    fits = [_rank_one(magnitude) for magnitude in magnitudes]
-    candidates = [(0, 0), *((r, c) for n in RESOLUTIONS for r, c in ((n, n), (0, n), (n, 0)))] if fitted else [(0, 0)]
+    kind = _alphabet([rans_matrix(array) for array in arrays])
+    _choose_classes(kind, RESOLUTION_PAIRS if fitted else [(0, 0)])
+    for _ in range(REFINEMENTS if kind.classes > 1 else 0):
+        _reassign(kind)
+    kind.spread, kind.ratio = _prior(kind)
+    return kind
+
+
+def _choose_classes(kind: Kind, resolutions: Sequence[tuple[int, int]]) -> None:
+    """Give each row and column the class that its scale in a rank-1 fit has, at those of `resolutions` that code shortest.
+
+    Args:
+        kind: its rows, columns and ratio are filled in.
+        resolutions: pairs of classes per octave, of rows and of columns.
+    """
+    scales = [_rank_one(_magnitude(matrix, kind)) for matrix in kind.matrices]
+    row_scales, column_scales = ([np.log2(pair[side]) for pair in scales] for side in (0, 1))
     best = float("inf")
-    for row_resolution, column_resolution in candidates:
-        rows = _grid([np.log2(row) for row, _ in fits], row_resolution)
-        columns = _grid([np.log2(column) for _, column in fits], column_resolution)
+    for row_resolution, column_resolution in resolutions:
+        rows, columns = _grid(row_scales, row_resolution), _grid(column_scales, column_resolution)
         if _largest(rows) + _largest(columns) >= MAX_CLASSES:
             continue
         cost = _cost(kind, rows, columns)
         if cost < best:
             best, kind.rows, kind.columns = cost, rows, columns
-            resolution = max(row_resolution, column_resolution)
-            kind.ratio = round(64 * 2 ** (2 / resolution)) if resolution else 64
-    for _ in range(REFINEMENTS if kind.classes > 1 else 0):
-        _reassign(kind)
-    kind.spread, kind.ratio = _prior(kind)
-    return kind
+            finest = max(row_resolution, column_resolution)
+            kind.ratio = round(64 * 2 ** (2 / finest)) if finest else 64
 
 
 def _alphabet(matrices: Sequence[Array]) -> Kind:

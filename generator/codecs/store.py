@@ -9,22 +9,29 @@ from typing import Any, ClassVar
 import numpy as np
 
 from generator.codecs.base import Codec, Encoded
+from generator.fields import Field
 from generator.limits import Specs, is_integer
 from runtime_stub.split import Array
+from runtime_stub.store import decode_store
 
 
 class Store(Codec):
     """Each array at the fewest bits that hold its range; floating arrays at their full width."""
 
     id: ClassVar[str] = "store"
+    decoder = staticmethod(decode_store)
 
-    def encode(self, arrays: Sequence[Array]) -> Encoded:
-        packed = [_pack(array) for array in arrays]
+    def encode(self, fields: Sequence[Field]) -> Encoded:
+        packed = [_pack(field.array) for field in fields]
         return Encoded(b"".join(data for data, _, _ in packed), [[[width, least] for _, width, least in packed]])
 
+    @classmethod
+    def check(cls, size: int, specs: Specs, options: Sequence[Any]) -> None:
+        _check(size, specs, options)
 
-def check_store(size: int, specs: Specs, options: Sequence[Any]) -> None:
-    """Raise ValueError unless each array has a width and a minimum, and the stream is as long as the widths say."""
+
+def _check(size: int, specs: Specs, options: Sequence[Any]) -> None:
+    """Each array has a width and a minimum, and the stream is as long as the widths say."""
     if len(options) != 1 or not isinstance(options[0], list) or len(options[0]) != len(specs):
         raise ValueError("a store stream does not give each array a width and a minimum")
     expected = 0

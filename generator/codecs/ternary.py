@@ -9,70 +9,66 @@ from typing import Any, ClassVar
 import numpy as np
 
 from generator.codecs.base import Codec, Encoded
-from generator.limits import Specs, is_integer
+from generator.fields import Field
+from generator.limits import Specs, check_no_options
 from runtime_stub.split import Array
+from runtime_stub.ternary import decode_base3, decode_bitmask
 
 
-class Base3(Codec):
-    """Five symbols −1, 0, 1 in a byte (3⁵ = 243): 1.6 bits each. Arrays with other values are kept as plain bytes."""
+class _Packing(Codec):
+    """What the two share: they are for symbols −1, 0 and 1 alone."""
+
+    def takes(self, field: Field) -> bool:
+        return field.role in ("symbols", "raw") and is_ternary(field.array)
+
+    @classmethod
+    def _check_signed(cls, specs: Specs, options: Sequence[Any]) -> None:
+        check_no_options(cls.id, options)
+        if any(np.dtype(dtype).kind != "i" for dtype, _ in specs):
+            raise ValueError(f"a {cls.id} stream holds numbers without sign")
+
+
+class Base3(_Packing):
+    """Five symbols −1, 0, 1 in a byte (3⁵ = 243): 1.6 bits each."""
 
     id: ClassVar[str] = "base3"
+    decoder = staticmethod(decode_base3)
 
-    def encode(self, arrays: Sequence[Array]) -> Encoded:
+    def encode(self, fields: Sequence[Field]) -> Encoded:
         parts = []
-        for array in arrays:
-            if not is_ternary(array):
-                parts.append(array.tobytes())
-                continue
-            digits = np.zeros(-(-array.size // 5) * 5, "u1")
-            digits[: array.size] = array.reshape(-1) + 1
+        for field in fields:
+            digits = np.zeros(-(-field.array.size // 5) * 5, "u1")
+            digits[: field.array.size] = field.array.reshape(-1) + 1
             parts.append((digits.reshape(-1, 5) @ np.array([1, 3, 9, 27, 81], "u1")).astype("u1").tobytes())
-        return Encoded(b"".join(parts), [[int(is_ternary(array)) for array in arrays]])
+        return Encoded(b"".join(parts))
+
+    @classmethod
+    def check(cls, size: int, specs: Specs, options: Sequence[Any]) -> None:
+        cls._check_signed(specs, options)
+        expected = sum(-(-math.prod(shape) // 5) for _, shape in specs)
+        if size != expected:
+            raise ValueError(f"a base3 stream has {size:,} bytes where its arrays take {expected:,}")
 
 
-class Bitmask(Codec):
+class Bitmask(_Packing):
     """A bit for each symbol that tells whether it is 0, a sign for each that is not; beats base 3 above 60 % zeros."""
 
     id: ClassVar[str] = "bitmask"
+    decoder = staticmethod(decode_bitmask)
 
-    def encode(self, arrays: Sequence[Array]) -> Encoded:
+    def encode(self, fields: Sequence[Field]) -> Encoded:
         parts = []
-        for array in arrays:
-            if is_ternary(array):
-                values = array.reshape(-1)
-                parts += [np.packbits(values != 0).tobytes(), np.packbits(values[values != 0] < 0).tobytes()]
-            else:
-                parts.append(array.tobytes())
-        return Encoded(b"".join(parts), [[int(is_ternary(array)) for array in arrays]])
+        for field in fields:
+            values = field.array.reshape(-1)
+            parts += [np.packbits(values != 0).tobytes(), np.packbits(values[values != 0] < 0).tobytes()]
+        return Encoded(b"".join(parts))
 
-
-def check_base3(size: int, specs: Specs, options: Sequence[Any]) -> None:
-    """Raise ValueError unless each array is marked as ternary or not, and the stream is as long as its arrays are."""
-    _check_marks("base3", specs, options)
-    expected = sum(-(-math.prod(s) // 5) if packed else _plain(d, s) for (d, s), packed in zip(specs, options[0], strict=True))
-    if size != expected:
-        raise ValueError(f"a base3 stream has {size:,} bytes where its arrays take {expected:,}")
-
-
-def check_bitmask(size: int, specs: Specs, options: Sequence[Any]) -> None:
-    """The same, as far as the length of a bitmask stream is known before it is decoded."""
-    _check_marks("bitmask", specs, options)
-    masks = sum(-(-math.prod(shape) // 8) for (_, shape), packed in zip(specs, options[0], strict=True) if packed)
-    plain = sum(_plain(d, s) for (d, s), packed in zip(specs, options[0], strict=True) if not packed)
-    if not plain + masks <= size <= plain + 2 * masks:
-        raise ValueError(f"a bitmask stream of {size:,} bytes does not fit its arrays")
-
-
-def _check_marks(codec: str, specs: Specs, options: Sequence[Any]) -> None:
-    if len(options) != 1 or not isinstance(options[0], list) or len(options[0]) != len(specs):
-        raise ValueError(f"a {codec} stream does not tell which of its arrays are ternary")
-    for mark, (dtype, _) in zip(options[0], specs, strict=True):
-        if not is_integer(mark, 0, int(np.dtype(dtype).kind == "i")):
-            raise ValueError(f"a {codec} stream has a malformed mark, or one for symbols without sign")
-
-
-def _plain(dtype: str, shape: Sequence[int]) -> int:
-    return math.prod(shape) * np.dtype(dtype).itemsize
+    @classmethod
+    def check(cls, size: int, specs: Specs, options: Sequence[Any]) -> None:
+        cls._check_signed(specs, options)
+        masks = sum(-(-math.prod(shape) // 8) for _, shape in specs)
+        if not masks <= size <= 2 * masks:  # how many signs there are is known when the mask is
+            raise ValueError(f"a bitmask stream of {size:,} bytes does not fit its arrays")
 
 
 def is_ternary(array: Array) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field as Option
 
 from generator.codecs.base import Codec, Encoded, joined
 from generator.errors import InputError
+from generator.fields import Field
 from generator.limits import Specs, is_integer
-from runtime_stub.split import Array
+from runtime_stub.zstd import decode_zstd
 
 
 class Zstd(Codec):
@@ -21,16 +22,18 @@ class Zstd(Codec):
     """
 
     id: ClassVar[str] = "zstd"
+    decoder = staticmethod(decode_zstd)
     requires: ClassVar[tuple[str, ...]] = ("zstandard",)
-    level: int = Field(default=22, ge=1, le=22)
-    dictionary: int = Field(default=0, ge=0, le=1 << 20)
+    errors: ClassVar[tuple[str, ...]] = ("zstandard.ZstdError",)
+    level: int = Option(default=22, ge=1, le=22)
+    dictionary: int = Option(default=0, ge=0, le=1 << 20)
 
-    def encode(self, arrays: Sequence[Array]) -> Encoded:
+    def encode(self, fields: Sequence[Field]) -> Encoded:
         try:
             import zstandard
         except ModuleNotFoundError as error:
             raise InputError("codec zstd needs the module zstandard; install golfpack[codecs]") from error
-        data = joined(arrays)
+        data = joined(fields)
         # 2^27 is the largest window that decoders accept without being told.
         window = min(27, max(10, len(data).bit_length()))
         parameters = zstandard.ZstdCompressionParameters.from_level(
@@ -45,7 +48,7 @@ class Zstd(Codec):
         if not self.dictionary:
             return Encoded(zstandard.ZstdCompressor(compression_params=parameters).compress(data))
         try:
-            trained = zstandard.train_dictionary(self.dictionary, [joined([array]) for array in arrays])
+            trained = zstandard.train_dictionary(self.dictionary, [joined([field]) for field in fields])
         except zstandard.ZstdError as error:
             raise InputError(
                 f"codec zstd can't train a dictionary of {self.dictionary} bytes on these tensors: {error}"
@@ -54,8 +57,7 @@ class Zstd(Codec):
         compressor = zstandard.ZstdCompressor(compression_params=parameters, dict_data=trained)
         return Encoded(words + compressor.compress(data), [len(words)])
 
-
-def check_zstd(size: int, specs: Specs, options: Sequence[Any]) -> None:
-    """Raise ValueError unless the dictionary, if there is one, lies within the stream."""
-    if len(options) > 1 or not all(is_integer(length, 1, size) for length in options):
-        raise ValueError("a zstd stream has malformed options")
+    @classmethod
+    def check(cls, size: int, specs: Specs, options: Sequence[Any]) -> None:
+        if len(options) > 1 or not all(is_integer(length, 1, size) for length in options):  # of a dictionary within
+            raise ValueError("a zstd stream has malformed options")

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from generator.codecs.chain import Chain
 from generator.codecs.deflate import Zlib
 from generator.codecs.lzma_raw import Lzma
 from generator.codecs.rans import Rans
 from generator.codecs.rans_coder import choose_lanes
-from generator.codecs.rans_rows import RansRows
+from generator.fields import Field
+from generator.filters.center import Center
 from generator.measure.bench import integer_arrays, order0_bytes
 from generator.recipes.recipe import Recipe
 from generator.weights.checkpoint import load_checkpoint
@@ -104,15 +106,16 @@ def _tensor(name: str, array: Array, before: Array | None, duplicate_of: str | N
     scale = np.abs(matrix)
     scale = scale * scale.mean() / np.maximum(np.outer(scale.mean(1), scale.mean(0)), 1e-9)
     lanes = 4 * choose_lanes(array.size)
+    field = Field(array, "symbols", name)
     return TensorAnalysis(
         name,
         list(array.shape),
         array.size,
         round(order0_bytes(array)),
-        len(Rans().encode([array]).data) - lanes,
-        len(RansRows().encode([array]).data) - lanes,
-        len(Zlib().encode([array]).data),
-        len(Lzma(lc=0, lp=0, pb=0).encode([array]).data),
+        len(Rans().encode([field]).data) - lanes,
+        len(_centered(field).encode([field]).data) - lanes,
+        len(Zlib().encode([field]).data),
+        len(Lzma(lc=0, lp=0, pb=0).encode([field]).data),
         delta,
         _correlation(matrix[1:], matrix[:-1]),
         _correlation(matrix[:, 1:], matrix[:, :-1]),
@@ -120,6 +123,11 @@ def _tensor(name: str, array: Array, before: Array | None, duplicate_of: str | N
         _rank(weights),
         duplicate_of,
     )
+
+
+def _centered(field: Field) -> Chain:
+    chain = Chain(Rans(), (Center(),))
+    return chain.fitting(field) or chain
 
 
 def _correlation(left: Array, right: Array) -> float:

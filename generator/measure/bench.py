@@ -5,30 +5,24 @@ from __future__ import annotations
 import importlib.util
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from generator.codecs import Codec
-from generator.codecs.arranged import Arranged
-from generator.codecs.brotli_raw import Brotli
-from generator.codecs.deflate import Zlib
-from generator.codecs.lzma_raw import Lzma
-from generator.codecs.rans import Rans
-from generator.codecs.rans_rows import RansRows
-from generator.codecs.store import Store
-from generator.codecs.ternary import Base3, Bitmask, is_ternary
-from generator.codecs.zstd import Zstd
+from generator import codecs, filters
+from generator.codecs.chain import DECODERS, Chain
 from generator.errors import CheckError, InputError
+from generator.fields import Field, specs_of
 from generator.measure.external import external_runs
+from generator.recipes.coding import chain_of
 from generator.recipes.forms import as_recipe
 from generator.recipes.recipe import Recipe
 from generator.weights.checkpoint import load_checkpoint
 from generator.weights.quantize import quantize_checkpoint
-from runtime_stub.registry import DECODERS
+from runtime_stub.payload import run_stages
 from runtime_stub.split import Array
 
 
@@ -95,9 +89,10 @@ def bench(
     elements = sum(array.size for array in arrays.values())
     bound = sum(order0_bytes(array) for array in arrays.values())
     measurements = []
-    for name, codec in _codecs(list(arrays.values())):
-        progress(name)
-        measurements.append(_measure(name, codec, list(arrays.values()), bound))
+    fields = [Field(array, "symbols", name) for name, array in arrays.items()]
+    for chain in _chains(fields):
+        progress(str(chain))
+        measurements.append(_measure(chain, fields, bound))
     if external:
         for run in external_runs(arrays, progress):
             bits = 8 * run.bytes / elements
@@ -130,48 +125,46 @@ def order0_bytes(array: Array) -> float:
     return float(-(counts * np.log2(counts / counts.sum())).sum() / 8) if array.size else 0.0
 
 
-def _codecs(arrays: Sequence[Array]) -> Iterator[tuple[str, Codec]]:
-    yield "store (bit packing)", Store()
-    if all(map(is_ternary, arrays)):
-        yield "base3", Base3()
-        yield "bitmask", Bitmask()
-    yield "zlib", Zlib()
-    yield "lzma", Lzma()
-    yield "lzma, transposed", Arranged(transpose=True)
-    yield "lzma, shuffled", Arranged(transpose=False, shuffle=True)
-    yield "lzma, transposed, rows by norm", Arranged(transpose=True, order="norm")
-    yield "lzma, transposed, rows by similarity", Arranged(transpose=True, order="similarity")
-    if importlib.util.find_spec("zstandard"):
-        yield "zstd", Zstd()
-    if importlib.util.find_spec("brotli"):
-        yield "brotli", Brotli()
-    yield "rans, order 0", Rans(model="order0")
-    yield "rans, scale classes", Rans()
-    yield "rans_rows", RansRows()
+def _chains(fields: Sequence[Field]) -> list[Chain]:
+    """What the codecs and filters at hand want to be measured, as far as it is meant for these arrays."""
+    plain = [Chain(codec) for kind in codecs.REGISTRY.values() for codec in kind.measured()]
+    filtered = [chain_of(recipe) for kind in filters.REGISTRY.values() for recipe in kind.measured]
+    chains = [chain for chain in (*plain, *filtered) if isinstance(chain, Chain)]
+    installed = [chain for chain in chains if all(map(importlib.util.find_spec, chain.codec.requires))]
+    return [chain for chain in installed if _has_use(chain, fields)]
 
 
-def _measure(name: str, codec: Codec, arrays: Sequence[Array], bound: float) -> Measurement:
+def _has_use(chain: Chain, fields: Sequence[Field]) -> bool:
+    """Whether the codec is meant for all arrays, and each filter does something to one."""
+    fitting = [chain.fitting(field) for field in fields]
+    used = {one for fitted in fitting if fitted is not None for one in fitted.filters}
+    return None not in fitting and used == set(chain.filters)
+
+
+def _measure(chain: Chain, fields: Sequence[Field], bound: float) -> Measurement:
     """Streams as `golfpack build` makes them: arrays of one dtype together, or all."""
-    groups: dict[str, list[Array]] = {}
-    for array in arrays:
-        groups.setdefault("" if codec.mixes_dtypes else array.dtype.str, []).append(array)
+    groups: dict[tuple[Chain | None, str], list[Field]] = {}
+    for field in fields:
+        dtype = "" if chain.codec.mixes_dtypes else field.array.dtype.str
+        groups.setdefault((chain.fitting(field), dtype), []).append(field)
     size, encode, decode, peak = 0, 0.0, 0.0, 0
-    for group in groups.values():
+    for (fitted, _), group in groups.items():
+        assert fitted is not None
         start = time.process_time()
-        encoded = codec.encode(group)
+        coded = fitted.encode(group)
         encode += time.process_time() - start
-        size += len(encoded.data)
-        specs = [(array.dtype.str, list(array.shape)) for array in group]
+        size += len(coded.data)
+        specs = [(dtype, list(shape)) for dtype, shape in specs_of(group)]
         start = time.process_time()
-        decoded = DECODERS[codec.id](encoded.data, specs, *encoded.options)
+        decoded = run_stages(coded.data, specs, coded.stages, DECODERS, [])
         decode += time.process_time() - start
-        if any(left.tobytes() != right.tobytes() for left, right in zip(decoded, group, strict=True)):
-            raise CheckError(f"codec {name} does not give back what went in; please report this bug")
+        if any(left.tobytes() != right.array.tobytes() for left, right in zip(decoded, group, strict=True)):
+            raise CheckError(f"codec {chain} does not give back what went in; please report this bug")
         del decoded
         tracemalloc.start()
-        decoded = DECODERS[codec.id](encoded.data, specs, *encoded.options)
+        decoded = run_stages(coded.data, specs, coded.stages, DECODERS, [])
         peak = max(peak, tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         del decoded
-    elements = sum(array.size for array in arrays)
-    return Measurement(name, size, 8 * size / elements, size / bound if bound else None, encode, decode, peak)
+    elements = sum(field.array.size for field in fields)
+    return Measurement(str(chain), size, 8 * size / elements, size / bound if bound else None, encode, decode, peak)

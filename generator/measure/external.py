@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from generator.codecs.arranged import row_order
 from generator.codecs.lzma_raw import compress_raw
 from generator.errors import CheckError
+from generator.filters.sort import row_order
 from runtime_stub.rans import rans_matrix
 from runtime_stub.split import Array
 

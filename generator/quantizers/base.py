@@ -11,10 +11,11 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from generator import dequantizers
 from generator.errors import InputError
+from generator.fields import Field
 from generator.quantizers.knob import Knob
 from generator.statistics import TensorStatistics
-from runtime_stub.registry import DEQUANTIZERS
 from runtime_stub.split import Array
 
 
@@ -23,7 +24,7 @@ class Quantized:
     """What a quantizer made of one tensor.
 
     Attributes:
-        dequantizer: id in `runtime_stub.registry.DEQUANTIZERS`; it takes `arrays` and gives the elements.
+        dequantizer: id in `generator.dequantizers.REGISTRY`; it takes `arrays` and gives the elements.
         stored: torch dtype of those elements, without "torch.".
         dtype: torch dtype of the tensor as it is loaded.
         arrays: what the codecs store, in the order in which the dequantizer takes them.
@@ -34,9 +35,13 @@ class Quantized:
     dtype: str
     arrays: tuple[Array, ...]
 
+    def fields(self, name: str) -> list[Field]:
+        """The arrays of the tensor of this name, with what is known of each."""
+        return dequantizers.REGISTRY[self.dequantizer].fields(name, self.stored, self.arrays)
+
     def tensor(self) -> Tensor:
         """The weights as the artifact will load them, bit for bit."""
-        elements = torch.as_tensor(DEQUANTIZERS[self.dequantizer](*(array.copy() for array in self.arrays)))
+        elements = torch.as_tensor(dequantizers.REGISTRY[self.dequantizer].function(*(array.copy() for array in self.arrays)))
         result: Tensor = elements.view(getattr(torch, self.stored)).to(getattr(torch, self.dtype))
         return result
 

@@ -18,7 +18,6 @@ Integer and boolean tensors are kept exactly, whatever rule they match.
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,12 +28,12 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from generator import codecs, quantizers
-from generator.codecs import Codec
+from generator import quantizers
 from generator.errors import InputError
 from generator.inputs import read_text
 from generator.quantizers import Quantizer
 from generator.quantizers.cast import Keep
+from generator.recipes.coding import Coding, coding_of
 from generator.specs import check_table, construct, explain, made_by
 from generator.visible import first_line
 
@@ -54,7 +53,7 @@ class Rule:
     min_ndim: int
     min_elements: int
     quantizer: Quantizer
-    codec: Codec
+    codec: Coding
 
     def names(self, name: str) -> bool:
         """Whether a glob of this rule matches the name."""
@@ -70,7 +69,7 @@ class Choice:
     """What a recipe prescribes for one tensor."""
 
     quantizer: Quantizer
-    codec: Codec
+    codec: Coding
 
 
 @dataclass(frozen=True)
@@ -118,31 +117,17 @@ def quantizer_of(spec: Any) -> Quantizer:
     return construct("quantizer", quantizers.REGISTRY, spec)
 
 
-def codec_of(spec: Any) -> Codec:
-    """The codec that a recipe means by an id, or a table of an id and options.
-
-    Raises:
-        InputError: there is no such codec, it has no such option, or a module that it needs to build is not installed, which is
-            better known now than after all the quantizing.
-    """
-    codec = construct("codec", codecs.REGISTRY, spec)
-    for module in codec.needed_to_build():
-        if importlib.util.find_spec(module) is None:
-            raise InputError(f"codec {codec.id!r} needs the module {module}; install golfpack[codecs]")
-    return codec
-
-
 class _RuleTable(BaseModel):
     """A rule as TOML has it."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     pattern: str | Annotated[list[str], Field(min_length=1)]
     quantizer: Annotated[Quantizer, made_by(quantizer_of)]
-    codec: Annotated[Codec, made_by(codec_of)] | None = None
+    codec: Annotated[Coding, made_by(coding_of)] | None = None
     min_ndim: int = Field(0, ge=0)
     min_elements: int = Field(0, ge=0)
 
-    def rule(self, default: Codec) -> Rule:
+    def rule(self, default: Coding) -> Rule:
         """The rule, with a codec for when it names none."""
         patterns = (self.pattern,) if isinstance(self.pattern, str) else tuple(self.pattern)
         return Rule(patterns, self.min_ndim, self.min_elements, self.quantizer, self.codec or default)
@@ -152,7 +137,7 @@ class _RecipeTable(BaseModel):
     """A recipe as TOML has it."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    codec: Annotated[Codec, made_by(codec_of)] = Field("auto", validate_default=True)
+    codec: Annotated[Coding, made_by(coding_of)] = Field("auto", validate_default=True)
     rule: list[_RuleTable] = Field(min_length=1)
 
 

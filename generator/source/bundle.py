@@ -1,7 +1,7 @@
-"""Bundling: local modules and data files that the artifact carries inside its code.
+"""Bundling: local modules and data files that the artifact carries inside its program.
 
 Modules are found by a finder in front of `sys.meta_path`; nothing is written to disk. Data files are what
-`runtime_stub.read_file(name)` returns. Both are compressed with the rest of the code.
+`runtime_stub.read_file(name)` returns. Both are compressed with the rest of the program.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ import base64
 import sys
 from collections.abc import Collection
 
+from generator.compressors import compress_lzma
 from generator.source.collecting import Bundle
-from generator.source.compress import compress_lzma
 from generator.source.loader import import_builtins
 from generator.source.positional import binding_counts
-from generator.source.readings import Program, read_program
+from generator.source.readings import Readings, find_readings
 from generator.source.script import READ_FILE, STUB, parse
 from generator.source.shrink import Shrinking, minify
 from generator.templating import render
 
 
-def add_bundle(tree: ast.Module, bundle: Bundle, shrinking: Shrinking, program: Program | None = None) -> ast.Module:
-    """Put the finder and the files into a script's tree, in place; `program` is what `read_whole` finds unless given."""
-    program = program or read_whole(tree, bundle)
+def add_bundle(tree: ast.Module, bundle: Bundle, shrinking: Shrinking, readings: Readings | None = None) -> ast.Module:
+    """Put the finder and the files into a script's tree, in place; `readings` are what `readings_of` finds unless given."""
+    readings = readings or readings_of(tree, bundle)
     tree = _FileReaderReplacer(bundle, binding_counts(tree).keys()).visit(tree)
     if bundle.modules:
         # Other modules use these names, so they stay.
         kept = Shrinking(shrinking.skip | {"globals", "positional"}, shrinking.extra, shrinking.keep_names)
         modules = {
-            name: (module.is_package, minify(parse(module.source, str(module.path)), kept, program))
+            name: (module.is_package, minify(parse(module.source, str(module.path)), kept, readings))
             for name, module in sorted(bundle.modules.items())
         }
         finder = ast.parse(
@@ -45,9 +45,10 @@ def add_bundle(tree: ast.Module, bundle: Bundle, shrinking: Shrinking, program: 
     return ast.fix_missing_locations(tree)
 
 
-def read_whole(tree: ast.Module, bundle: Bundle) -> Program:
+def readings_of(tree: ast.Module, bundle: Bundle) -> Readings:
     """What a script and the modules that it carries read of themselves at run time."""
-    return read_program(tree, {name: parse(module.source, str(module.path)) for name, module in sorted(bundle.modules.items())})
+    modules = {name: parse(module.source, str(module.path)) for name, module in sorted(bundle.modules.items())}
+    return find_readings(tree, modules)
 
 
 class _FileReaderReplacer(ast.NodeTransformer):
@@ -73,7 +74,7 @@ class _FileReaderReplacer(ast.NodeTransformer):
 
 
 def _file_expression(data: bytes) -> str:
-    """Python that gives the bytes: text as it is, since it compresses with the code; other data compressed by itself."""
+    """Python that gives the bytes: text as it is, since it compresses with the program; other data compressed by itself."""
     try:
         text = data.decode()
     except UnicodeDecodeError:

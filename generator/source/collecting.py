@@ -105,9 +105,9 @@ def _is_namespace(folder: Path, name: str) -> bool:
 
 def _add_package(bundle: Bundle, folder: Path, name: str) -> None:
     for path in sorted(folder.rglob("*.py")):
-        parts = path.relative_to(folder).with_suffix("").parts
-        is_package = parts[-1] == "__init__"
-        dotted = ".".join([name, *(parts[:-1] if is_package else parts)])
+        names = path.relative_to(folder).with_suffix("").parts
+        is_package = names[-1] == "__init__"
+        dotted = ".".join([name, *(names[:-1] if is_package else names)])
         _add_module(bundle, path, dotted, is_package)
     for dotted in [*bundle.modules]:  # folders without __init__.py are packages without contents
         for end, character in enumerate(dotted):

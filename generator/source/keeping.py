@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from generator.source.effects import Effect
 from generator.source.foreign_calls import imported_names, root_name
-from generator.source.readings import Program
+from generator.source.readings import Readings
 
 _MANGLED = re.compile(r"_\w*__\w")
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
@@ -28,22 +28,22 @@ class Kept:
     as_globals: frozenset[str]
 
 
-def kept_names(tree: ast.Module, program: Program, asked: frozenset[str] = frozenset()) -> Kept:
+def kept_names(tree: ast.Module, readings: Readings, asked: frozenset[str] = frozenset()) -> Kept:
     """The names of a file that stay.
 
     Args:
         tree: the file.
-        program: what the program that it is part of reads.
+        readings: what the sources that it is part of read.
         asked: global names that its author wants to keep.
     """
     definitions = [node for node in ast.walk(tree) if isinstance(node, Definition)]
     names = frozenset(node.name for node in definitions)
     # What also occurs as a string may be looked up by it: a registry, a functional namedtuple, a pickle.
-    spelled = program.strings | _mangled_names(tree)
-    if program.keeps(Effect.DEFINITIONS):
+    spelled = readings.strings | _mangled_names(tree)
+    if readings.keeps(Effect.DEFINITIONS):
         return Kept(names | asked, spelled)
-    instances = {node.name for node in definitions if isinstance(node, ast.ClassDef) and f"{node.name}()" in program.shown}
-    shown = _shown(definitions, imported_names(tree)) | (names & (spelled | program.shown)) | instances
+    instances = {node.name for node in definitions if isinstance(node, ast.ClassDef) and f"{node.name}()" in readings.shown}
+    shown = _shown(definitions, imported_names(tree)) | (names & (spelled | readings.shown)) | instances
     return Kept(shown | asked, spelled)
 
 

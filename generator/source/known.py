@@ -1,8 +1,14 @@
-"""What the proofs of `positional` know about Python, its standard library and torch: lists of the allowed."""
+"""What the proofs of `positional` know about Python, its standard library and torch: lists of the allowed.
+
+What looks names up at run time, or is known to read nothing, stands in effects.py, for all steps; here is what only these
+proofs have to know besides.
+"""
 
 from __future__ import annotations
 
 import types
+
+from generator.source.effects import BUILTINS, KNOWN_MODULES, LOOKUPS, MODULES, WORDS
 
 
 def _words(text: str) -> frozenset[str]:
@@ -24,21 +30,18 @@ _LEADING = {
 LEADING_MODULES = frozenset(_LEADING)
 HARMLESS = frozenset(f"{module}.{name}" for module, names in _LEADING.items() for name in names.split())
 # Modules that look names up by string, or hand out the script's own.
-DYNAMIC_MODULES = _words(
-    "__main__ cProfile cgitb code codeop doctest fire imp pdb pkgutil profile pydoc runpy timeit trace zipimport"
+DYNAMIC_MODULES = frozenset(module for module, effects in MODULES.items() if effects & LOOKUPS) | _words(
+    "__main__ cgitb code codeop fire imp pkgutil pydoc runpy trace zipimport"
 )
-LOOKUPS = _words("__builtins__ __import__ __loader__ __spec__ eval exec globals locals vars")
-# Attributes that lead from a frame, a function or a module to variables.
-LEADING_ATTRIBUTES = _words(
-    "__builtins__ __closure__ __globals__ __import__ ag_frame cell_contents cr_frame f_back f_builtins f_code f_globals "
-    "f_locals gi_frame tb_frame"
+DYNAMIC_BUILTINS = frozenset(name for name, (_, effects) in BUILTINS.items() if effects & LOOKUPS) | _words(
+    "__builtins__ __import__ __loader__ __spec__"
+)
+# Attributes that lead from a frame, a function or a module to variables. The string "__main__" is in most scripts.
+LEADING_ATTRIBUTES = frozenset(word for word, effects in WORDS.items() if effects & LOOKUPS and word != "__main__") | _words(
+    "__builtins__ __closure__ __import__ ag_frame cell_contents cr_frame f_back f_builtins f_code gi_frame tb_frame"
 )
 # Packages that can't be the script itself under another name.
-PACKAGES = _words(
-    "accelerate brotli datasets einops fla flash_attn flash_attn_interface huggingface_hub mamba_ssm matplotlib mlx numpy "
-    "pandas psutil requests safetensors scipy sentencepiece tiktoken tokenizers torch tqdm transformers triton wandb yaml "
-    "zstandard"
-)
+PACKAGES = KNOWN_MODULES | {"accelerate", "pandas", "transformers"}
 
 # Functions
 

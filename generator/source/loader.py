@@ -34,7 +34,7 @@ def render_loader(
     codecs: Iterable[str],
     dequantizers: Iterable[str],
     payload_name: str,
-    source: tuple[str, Sequence[int | str]] = ("read_span", (0, -1)),
+    reader: tuple[str, Sequence[int | str]] = ("read_span", (0, -1)),
     broadcast: bool = False,
     bound: Collection[str] = (),
 ) -> ast.FunctionDef:
@@ -44,7 +44,7 @@ def render_loader(
         codecs: ids of the codecs that the payload uses.
         dequantizers: ids of the dequantizers that it uses.
         payload_name: the global variable that will hold the bytes of the file with the payload.
-        source: function of runtime_stub.carriage that reads the payload, and its arguments after the file:
+        reader: function of runtime_stub.carriage that reads the payload, and its arguments after the file:
             numbers, or names that stand for them.
         broadcast: whether one process of each node decodes, where there is a process group.
         bound: names that the script binds; builtins among them are imported, lest the loader gets the script's.
@@ -54,15 +54,15 @@ def render_loader(
     functions: list[Callable[..., Any]] = [*decoders.values(), *rebuilders.values()]
     modules = [f"{STUB}.{module}" for module in ("payload", "tensors", "carriage")]
     stub = _collect([*modules, *(function.__module__ for function in functions)])
-    roots = {"checked", "read_payload", "make_tensors", source[0], *(function.__name__ for function in functions)}
+    roots = {"checked", "read_payload", "make_tensors", reader[0], *(function.__name__ for function in functions)}
     if broadcast:
         roots.add("broadcast_tensors")
     definitions, imports = _reachable(stub, roots)
     text = render(
         "loader.py.j2",
         name=ENTRY,
-        source=source[0],
-        arguments=source[1],
+        reader=reader[0],
+        arguments=reader[1],
         broadcast=broadcast,
         imports=[ast.unparse(node) for node in imports],
         definitions=[ast.unparse(node) for node in definitions],

@@ -1,4 +1,4 @@
-"""The steps of code shrinking, and which of them to do."""
+"""The steps of shrinking, and which of them to do."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOTICEABLE = frozenset({"docstrings", "annotations", "positional", "globals"})
 
 @dataclass(frozen=True)
 class Shrinking:
-    """What to do to the code.
+    """What to do to a script.
 
     Attributes:
         skip: steps to leave out, by name.

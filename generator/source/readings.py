@@ -1,7 +1,7 @@
-"""Which names, docstrings and annotations a program reads at run time, found in its syntax trees.
+"""Which names, docstrings and annotations a script and its carried modules read at run time, found in their syntax trees.
 
-A program is a script and the modules that it carries: a registry in one file may read the names of another's functions. What
-is found keeps what it reads from being changed, and is reported with its line.
+They are looked at together: a registry in one file may read the names of another's functions. What is found keeps what it
+reads from being changed, and is reported with its line.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Program:
-    """What the files of a program read, together.
+class Readings:
+    """What a script and its carried modules read at run time, together.
 
     Attributes:
         findings: in order of file and line.
@@ -74,7 +74,7 @@ class Program:
     words: frozenset[str]
 
     def keeps(self, effect: Effect) -> bool:
-        """Whether something, anywhere in the program, has this effect."""
+        """Whether something, anywhere, has this effect."""
         return any(finding.effect is effect for finding in self.findings)
 
     def looks_up(self) -> bool:
@@ -97,12 +97,12 @@ class Program:
         return notes
 
 
-def read_program(script: ast.Module, modules: Mapping[str, ast.Module] | None = None) -> Program:
+def find_readings(script: ast.Module, modules: Mapping[str, ast.Module] | None = None) -> Readings:
     """Find out what a script and its carried modules, by dotted name, read at run time. The trees are left as they are."""
     files = {"": script, **(modules or {})}
     own = frozenset(name.split(".")[0] for name in files)
     readers = [_Reader(where, tree, own) for where, tree in files.items()]
-    return Program(
+    return Readings(
         tuple(sorted({finding for reader in readers for finding in reader.findings}, key=_place)),
         frozenset().union(*(reader.strings for reader in readers)),
         frozenset().union(*(reader.shown for reader in readers)),

@@ -7,7 +7,8 @@ import re
 import sys
 from collections.abc import Iterator
 
-from generator.source.known import DYNAMIC_MODULES, HARMLESS, LEADING_ATTRIBUTES, LEADING_MODULES, LOOKUPS, PACKAGES
+from generator.source.effects import READS_ONE_OBJECT
+from generator.source.known import DYNAMIC_BUILTINS, DYNAMIC_MODULES, HARMLESS, LEADING_ATTRIBUTES, LEADING_MODULES, PACKAGES
 from generator.source.scopes import Scopes
 
 
@@ -35,7 +36,9 @@ def reaches_variables(tree: ast.Module, scopes: Scopes, parents: dict[int, ast.A
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in LEADING_ATTRIBUTES:
             return True
         if isinstance(node, ast.Name):
-            if any(scopes.is_builtin(node, name) for name in LOOKUPS) and not _reads_one_object(node, parents[id(node)]):
+            if any(scopes.is_builtin(node, name) for name in DYNAMIC_BUILTINS) and not _reads_one_object(
+                node, parents[id(node)]
+            ):
                 return True
             used: ast.AST = node
             while isinstance(parent := parents[id(used)], ast.Attribute):
@@ -46,8 +49,8 @@ def reaches_variables(tree: ast.Module, scopes: Scopes, parents: dict[int, ast.A
 
 
 def _reads_one_object(name: ast.Name, parent: ast.AST) -> bool:
-    """Whether a node is `vars(x)`, which gives the attributes of x and nothing else."""
-    named = name.id == "vars" and isinstance(parent, ast.Call) and parent.func is name
+    """Whether a node is `vars(x)` or `dir(x)`, which read the attributes of x and nothing else."""
+    named = name.id in READS_ONE_OBJECT and isinstance(parent, ast.Call) and parent.func is name
     return named and isinstance(parent, ast.Call) and len(parent.args) == 1 and not isinstance(parent.args[0], ast.Starred)
 
 

@@ -151,7 +151,7 @@ def identifiers(tree: ast.AST) -> set[str]:
 
 
 def free_names(tree: ast.Module, payload_name: str = "") -> tuple[str, str, str]:
-    """Three global names that occur nowhere in a program: for the payload, the code, and whatever comes between.
+    """Three global names that occur nowhere in a program: for the payload, the program itself, and whatever comes between.
 
     They are short, upper case first since locals are shortened to those last. Where a program may make names that do not
     stand in it, the payload's, which is read after the program has begun, is one that nobody makes.

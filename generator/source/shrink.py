@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import ast
 import builtins
-import pickle
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from generator.errors import InputError
+from generator.source.copies import copier
 from generator.source.effects import Effect
 from generator.source.keeping import Kept, kept_names
 from generator.source.options import OPTIONAL, STEPS, Shrinking
-from generator.source.readings import Program, read_program
+from generator.source.readings import Readings, find_readings
 from generator.source.stripping import strip
 from generator.source.variants import WAYS, Permission, permitted, print_named
 
@@ -40,14 +40,14 @@ class Variant:
 
 @dataclass
 class Shrunk:
-    """What shrinking gave: the variants, and sentences on what it left out besides what the program reads."""
+    """What shrinking gave: the variants, and sentences on what it left out besides what the readings keep."""
 
     variants: list[Variant]
     notes: list[str] = field(default_factory=list)
 
 
 def shrink(
-    tree: ast.Module, options: Shrinking | None = None, variants: int = len(WAYS), program: Program | None = None
+    tree: ast.Module, options: Shrinking | None = None, variants: int = len(WAYS), readings: Readings | None = None
 ) -> Shrunk:
     """Minify a module of the same behaviour in several ways.
 
@@ -55,7 +55,7 @@ def shrink(
         tree: the module; left as it is.
         options: the steps to do.
         variants: how many ways of naming to try, the most promising first.
-        program: what the program that the module is part of reads at run time; None if the module is all of it.
+        readings: what the sources that the module is part of read at run time; None if the module is all of them.
 
     Returns:
         The variants, at least one, each of which compiles.
@@ -64,17 +64,16 @@ def shrink(
         InputError: the module does not compile.
     """
     options = options or Shrinking()
-    program = program or read_program(tree)
+    readings = readings or find_readings(tree)
     with _builtins_of_a_script(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the user's invalid escapes
-        return _shrink(tree, options, variants, program)
+        return _shrink(tree, options, variants, readings)
 
 
-def _shrink(tree: ast.Module, options: Shrinking, variants: int, program: Program) -> Shrunk:
-    pickled = pickle.dumps(tree)
-    stripped = strip(pickle.loads(pickled), options, program)
-    kept = kept_names(stripped, program, options.keep_names)
-    permission = permitted(options, program)
+def _shrink(tree: ast.Module, options: Shrinking, variants: int, readings: Readings) -> Shrunk:
+    stripped = strip(copier(tree)(), options, readings)
+    kept = kept_names(stripped, readings, options.keep_names)
+    permission = permitted(options, readings)
     found = Shrunk([])
     size = sum(1 for _ in ast.walk(stripped))
     if size > NODES_FOR_ALL:
@@ -84,13 +83,13 @@ def _shrink(tree: ast.Module, options: Shrinking, variants: int, program: Progra
         permission = Permission(False, False, False, False, False)
         options = replace(options, skip=options.skip | {"fold"})  # the part of it that has to know names
         found.notes.append(f"the code has {size:,} syntax nodes, so no name is shortened")
-    pickled = pickle.dumps(stripped)
+    copy = copier(stripped)
     problem = ""
     for name, way in list(WAYS.items())[:variants]:
         if not permission.allows(way):
             continue
         try:
-            text = print_named(pickle.loads(pickled), options, program, permission, way, kept)
+            text = print_named(copy(), options, readings, permission, way, kept)
         except SyntaxError as error:
             problem = error.msg
             continue
@@ -98,31 +97,38 @@ def _shrink(tree: ast.Module, options: Shrinking, variants: int, program: Progra
         if not (permission.local_names or permission.global_names):
             break  # nothing is renamed, so every variant would be the same
     if not found.variants:
-        found.variants.append(_less_renamed(tree, pickled, options, program, permission, kept))
+        found.variants.append(_less_renamed(tree, copy, options, readings, permission, kept))
         found.notes.append(f"shortening every name gave code that does not compile ({problem}), so fewer names are shortened")
     return found
 
 
 def _less_renamed(
-    tree: ast.Module, pickled: bytes, options: Shrinking, program: Program, permission: Permission, kept: Kept
+    tree: ast.Module,
+    copy: Callable[[], ast.Module],
+    options: Shrinking,
+    readings: Readings,
+    permission: Permission,
+    kept: Kept,
 ) -> Variant:
     """The most that compiles: global names stay, then all names, then everything."""
     locals_only = replace(permission, global_names=False, aliases=False, hoists=False)
     for fewer in (locals_only, replace(locals_only, local_names=False, copies=False)):
         try:
-            text = print_named(pickle.loads(pickled), options, program, fewer, WAYS["by appearance"], kept)
+            text = print_named(copy(), options, readings, fewer, WAYS["by appearance"], kept)
         except SyntaxError:
             continue
         return Variant("fewer names", text)
-    text = ast.unparse(tree)
     try:
+        text = ast.unparse(tree)
         compile(text, "script", "exec", dont_inherit=True)
     except SyntaxError as error:
         raise InputError(f"the script does not compile: {error.msg}") from error
+    except ValueError as error:
+        raise InputError(f"the script has an f-string that can't be printed: {error}") from error
     return Variant("not minified", text)
 
 
-def shrinking_notes(tree: ast.Module, options: Shrinking, program: Program) -> list[str]:
+def shrinking_notes(tree: ast.Module, options: Shrinking, readings: Readings) -> list[str]:
     """What the author should know of: the lines that keep things from being shrunk, and what was taken for granted."""
     does = {
         Effect.EVERYTHING: ("locals", "globals"),
@@ -135,10 +141,10 @@ def shrinking_notes(tree: ast.Module, options: Shrinking, program: Program) -> l
         Effect.BUILTINS: ("globals",),
     }
     steps = {effect for effect, names in does.items() if any(options.does(name) for name in names)}
-    notes = program.notes(steps)
-    permission = permitted(options, program)
+    notes = readings.notes(steps)
+    permission = permitted(options, readings)
     names = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
-    kept = kept_names(tree, program, options.keep_names)
+    kept = kept_names(tree, readings, options.keep_names)
     if permission.global_names and names - kept.everywhere:
         notes.append(ASSUMED)
     return notes
@@ -157,6 +163,6 @@ def _builtins_of_a_script() -> Iterator[None]:
             builtins.__dict__["_"] = last_result
 
 
-def minify(tree: ast.Module, options: Shrinking | None = None, program: Program | None = None) -> str:
+def minify(tree: ast.Module, options: Shrinking | None = None, readings: Readings | None = None) -> str:
     """The most promising variant alone; arguments and errors as for `shrink`."""
-    return shrink(tree, options, 1, program).variants[0].text
+    return shrink(tree, options, 1, readings).variants[0].text

@@ -21,19 +21,19 @@ from python_minifier.transforms.remove_pass import RemovePass
 from generator.source.effects import Effect
 from generator.source.options import Shrinking
 from generator.source.positional import pass_by_position
-from generator.source.readings import Program
+from generator.source.readings import Readings
 
 # What python-minifier notes on nodes while it works; the references up the tree make copies expensive.
 _NOTED = ("_parent", "namespace", "bindings", "global_names", "nonlocal_names")
 
 
-def strip(tree: ast.Module, options: Shrinking, program: Program) -> ast.Module:
+def strip(tree: ast.Module, options: Shrinking, readings: Readings) -> ast.Module:
     """Do the steps, in their order, in place."""
     add_parent(tree)
     add_namespace(tree)
-    if options.does("docstrings") and not program.keeps(Effect.DOCSTRINGS):
+    if options.does("docstrings") and not readings.keeps(Effect.DOCSTRINGS):
         tree = RemoveLiteralStatements()(tree)
-    if options.does("annotations") and not program.keeps(Effect.ANNOTATIONS):
+    if options.does("annotations") and not readings.keeps(Effect.ANNOTATIONS):
         annotations = RemoveAnnotationsOptions(
             remove_variable_annotations=True,
             remove_return_annotations=True,
@@ -54,7 +54,7 @@ def strip(tree: ast.Module, options: Shrinking, program: Program) -> ast.Module:
         tree = RemoveExplicitReturnNone()(tree)
     if options.does("imports"):
         tree = CombineImports()(tree)
-    read = program.keeps(Effect.SIGNATURES) or program.looks_up()
+    read = readings.keeps(Effect.SIGNATURES) or readings.looks_up()
     if options.does("positional") and options.does("locals") and not read:
         pass_by_position(tree)
     for node in ast.walk(tree):

@@ -6,7 +6,7 @@ import ast
 import warnings
 from dataclasses import dataclass
 
-from python_minifier import UnstableMinification, unparse
+from python_minifier import UnstableMinification
 from python_minifier.ast_annotation import add_parent
 from python_minifier.rename import (
     add_namespace,
@@ -23,7 +23,8 @@ from generator.source.keeping import Kept
 from generator.source.naming import Naming, Renamer
 from generator.source.options import Shrinking
 from generator.source.positional import restore_parameters
-from generator.source.readings import Program, kept_scopes
+from generator.source.printing import print_short
+from generator.source.readings import Readings, kept_scopes
 from generator.source.selfreading import want_source
 
 
@@ -73,50 +74,54 @@ class Permission:
         return all(allowed for does, allowed in wanted if does)
 
 
-def permitted(options: Shrinking, program: Program) -> Permission:
-    """What a program's reading of itself leaves to rename."""
-    local_names = options.does("locals") and not program.keeps(Effect.EVERYTHING)
-    global_names = options.does("globals") and not program.keeps_globals()
+def permitted(options: Shrinking, readings: Readings) -> Permission:
+    """What the readings leave to rename."""
+    local_names = options.does("locals") and not readings.keeps(Effect.EVERYTHING)
+    global_names = options.does("globals") and not readings.keeps_globals()
     # A compiler that reads functions as text knows neither the aliases of builtins nor variables for literals.
-    readers = want_source(program.words)
-    aliases = global_names and not readers and not program.keeps(Effect.BUILTINS)
+    readers = want_source(readings.words)
+    aliases = global_names and not readers and not readings.keeps(Effect.BUILTINS)
     return Permission(
-        local_names, global_names, local_names and not readers, aliases, aliases and not program.keeps(Effect.SCOPE)
+        local_names, global_names, local_names and not readers, aliases, aliases and not readings.keeps(Effect.SCOPE)
     )
 
 
-def print_named(module: ast.Module, options: Shrinking, program: Program, permission: Permission, way: Way, kept: Kept) -> str:
+def print_named(
+    module: ast.Module, options: Shrinking, readings: Readings, permission: Permission, way: Way, kept: Kept
+) -> str:
     """Rename in place, and give the text.
 
     Raises:
-        SyntaxError: the text would not compile.
+        SyntaxError: the text would not compile, or there is none.
     """
     if permission.local_names or permission.global_names or options.does("fold"):
-        _rename(module, options, program, permission, way, kept)
+        _rename(module, options, readings, permission, way, kept)
     restore_parameters(module)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # invalid escapes in the user's strings are the user's affair
         try:
-            text: str = unparse(module, prefer_single_line=True)
+            text = print_short(module)
         except UnstableMinification as error:
             raise SyntaxError(getattr(error.exception, "msg", str(error.exception))) from error  # type: ignore[attr-defined]
-        compile(text, "minified code", "exec", dont_inherit=True)
+        except ValueError as error:
+            raise SyntaxError(str(error)) from error
+        compile(text, "the minified program", "exec", dont_inherit=True)
     return text
 
 
-def _rename(module: ast.Module, options: Shrinking, program: Program, permission: Permission, way: Way, kept: Kept) -> None:
-    scopes = kept_scopes(module) if program.keeps(Effect.SCOPE) else []
+def _rename(module: ast.Module, options: Shrinking, readings: Readings, permission: Permission, way: Way, kept: Kept) -> None:
+    scopes = kept_scopes(module) if readings.keeps(Effect.SCOPE) else []
     add_parent(module)
     add_namespace(module)
     bind_names(module)
     resolve_names(module)
-    if options.does("fold") and not program.looks_up() and not program.keeps(Effect.BUILTINS):
+    if options.does("fold") and not readings.looks_up() and not readings.keeps(Effect.BUILTINS):
         remove_no_arg_exception_call(module)
     preserved = module.preserved  # type: ignore[attr-defined]
     allow_rename_locals(module, permission.local_names, kept.everywhere | preserved)
     allow_rename_globals(module, permission.global_names, [*sorted(kept.everywhere | kept.as_globals), *sorted(preserved)])
     if way.hoist:
         rename_literals(module)
-    Renamer(way.naming, program.keywords, program.strings, program.keeps(Effect.SIGNATURES), scopes).rename(
+    Renamer(way.naming, readings.keywords, readings.strings, readings.keeps(Effect.SIGNATURES), scopes).rename(
         module, [*sorted(kept.everywhere | kept.as_globals), *sorted(preserved)]
     )

@@ -1,42 +1,27 @@
-"""From a checkpoint and a recipe to a payload: quantize each tensor, group the arrays into streams, code the streams."""
+"""From a checkpoint and a recipe to a payload: quantize each tensor, plan which chain codes which array, write the streams."""
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from generator.codecs import CHECKS, Auto, Codec
-from generator.codecs.base import specs_of
+from generator.codecs.chain import Chain, check_stages
 from generator.errors import InputError
-from generator.manifest import check_writable
+from generator.fields import Field, specs_of
 from generator.payload import Payload, StoredTensor, Stream, check_decodes_to, write_payload
+from generator.payload.manifest import check_writable
 from generator.quantizers import Quantized
+from generator.recipes.coding import Coding
 from generator.recipes.forms import as_recipe
 from generator.recipes.recipe import Recipe
-from generator.source.compress import compress_lzma
-from generator.source.loader import render_loader
-from generator.source.shrink import minify
 from generator.statistics import Statistics
 from generator.weights.checkpoint import Checkpoint, from_state_dict
+from generator.weights.plan import Plan, loader_bytes, plan
 from generator.weights.quantize import Cache, as_statistics, quantize_checkpoint
-from runtime_stub.split import Array
-
-AUTO_TRIALS = 2  # plans of `auto` that are coded in full; the smallest payload with its loader is kept
-
-
-@dataclass
-class _OpenStream:
-    """Arrays gathered for one codec, not yet coded."""
-
-    codec: Codec
-    arrays: list[Array] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)  # the tensor of each
 
 
 def encode_state_dict(
@@ -63,98 +48,98 @@ def encode_state_dict(
 
 
 def encode_checkpoint(checkpoint: Checkpoint, recipe: Recipe, statistics: Statistics | None = None) -> Payload:
-    """Quantize and code a checkpoint; the result has been decoded and compared before it is returned."""
-    quantized, codecs = quantize_checkpoint(checkpoint, recipe, statistics)
-    payload = code(quantized, codecs, checkpoint.names, Cache())
+    """The payload of a checkpoint; errors as for `encode_state_dict`. What it decodes to is compared before it is returned."""
+    quantized, codings = quantize_checkpoint(checkpoint, recipe, statistics)
+    payload = code(quantized, codings, checkpoint.names, Cache())
     check_decodes_to(payload.data, {name: q.tensor() for name, q in quantized.items()})
     return payload
 
 
-@lru_cache(maxsize=256)
-def _loader_bytes(codecs: frozenset[str], dequantizers: frozenset[str]) -> int:
-    """About what the loader for these takes in the artifact."""
-    loader = render_loader(codecs, dequantizers, "payload")
-    return len(compress_lzma(minify(ast.Module([loader], [])).encode(), quick=True))
-
-
 def code(
-    quantized: Mapping[str, Quantized], codecs: Mapping[str, Codec], names: Mapping[str, list[str]], cache: Cache
+    quantized: Mapping[str, Quantized], codings: Mapping[str, Coding], names: Mapping[str, list[str]], cache: Cache
 ) -> Payload:
-    """The payload with each array coded by its tensor's codec, or by what `auto` finds smallest."""
+    """The smallest payload of the plans for these arrays, its loader included.
+
+    Args:
+        quantized: first name of each tensor → what its quantizer made of it.
+        codings: first name → what the recipe says of its codec.
+        names: first name → all its names.
+        cache: streams that are coded already.
+
+    Raises:
+        InputError: an array can't be coded, or all of them are too much for a payload.
+    """
     check_writable({name: result.arrays for name, result in quantized.items()}, names)
-    arrays = [(name, array) for name, result in quantized.items() for array in result.arrays]
-    fixed = [codecs[name] for name, _ in arrays]
-    automatic = [number for number, codec in enumerate(fixed) if isinstance(codec, Auto)]
-    if not automatic:
-        return _write(quantized, fixed, names, cache)
-    dequantizers = {result.dequantizer for result in quantized.values()}
-    others = frozenset(codec.id for codec in fixed if not isinstance(codec, Auto))
-
-    def loader_bytes(ids: frozenset[str]) -> int:
-        return _loader_bytes(others | ids, frozenset(dequantizers))
-
-    plans = {}
-    for auto in dict.fromkeys(codec for codec in fixed if isinstance(codec, Auto)):
-        plans[auto] = auto.plans(
-            [array for (_, array), codec in zip(arrays, fixed, strict=True) if codec == auto], loader_bytes, AUTO_TRIALS
-        )
-    smallest: tuple[int, Payload] | None = None
-    refusal: InputError | None = None
-    for rank in range(min(AUTO_TRIALS, max(map(len, plans.values())))):
-        remaining = {auto: iter(ranked[min(rank, len(ranked) - 1)].codecs) for auto, ranked in plans.items()}
-        chosen = [next(remaining[codec]) if isinstance(codec, Auto) else codec for codec in fixed]
+    fields = [field for name, result in quantized.items() for field in result.fields(name)]
+    dequantizers = frozenset(result.dequantizer for result in quantized.values())
+    plans = plan(fields, [codings[field.tensor].of(field) for field in fields], dequantizers)
+    written = []
+    refusal = InputError("there is nothing to code")
+    for one in plans:
         try:
-            payload = _write(quantized, chosen, names, cache)
+            payload = write(quantized, fields, one, names, cache)
         except InputError as error:
             refusal = error
             continue
-        total = len(payload.data) + loader_bytes(frozenset(codec.id for codec in chosen))
-        if smallest is None or total < smallest[0]:
-            smallest = total, payload
-    if smallest is None:
-        raise refusal or InputError("there is nothing to code")
-    return smallest[1]
+        written.append((len(payload.data) + loader_bytes(payload.decoders, dequantizers), payload))
+    if not written:
+        raise refusal
+    return min(written, key=lambda pair: pair[0])[1]
 
 
-def _write(
-    quantized: Mapping[str, Quantized], codecs: Sequence[Codec], names: Mapping[str, list[str]], cache: Cache
+@dataclass
+class _OpenStream:
+    """Arrays gathered for one chain, not yet coded."""
+
+    chain: Chain
+    fields: list[Field] = field(default_factory=list)
+
+
+def write(
+    quantized: Mapping[str, Quantized], fields: Sequence[Field], chosen: Plan, names: Mapping[str, list[str]], cache: Cache
 ) -> Payload:
-    """Arrays that share a codec share a stream (of one dtype, for most codecs): statistics carry over from tensor to tensor."""
-    streams: dict[tuple[Codec, str], _OpenStream] = {}
-    numbers: dict[tuple[Codec, str], int] = {}
-    tensors = []
-    remaining = iter(codecs)
-    for name, result in quantized.items():
-        sources = []
-        for array in result.arrays:
-            codec = next(remaining)
-            key = (codec, "" if codec.mixes_dtypes else array.dtype.newbyteorder("<").str)
-            stream = streams.setdefault(key, _OpenStream(codec))
-            stream.arrays.append(array)
-            stream.names.append(name)
-            sources.append(numbers.setdefault(key, len(numbers)))
-        tensors.append(StoredTensor(names[name], result.dequantizer, result.stored, result.dtype, sources))
-    for stream in streams.values():
-        excess = stream.codec.refuses(stream.arrays)
+    """The payload in which each array is coded by its chain.
+
+    Arrays that share a chain share a stream (of one dtype, for most codecs): statistics carry over from tensor to tensor.
+    """
+    gathered: dict[tuple[Chain, str], _OpenStream] = {}
+    keys = []
+    for one, chain in zip(fields, chosen.chains, strict=True):
+        keys.append((chain, "" if chain.codec.mixes_dtypes else one.array.dtype.newbyteorder("<").str))
+        gathered.setdefault(keys[-1], _OpenStream(chain)).fields.append(one)
+    # Those that read what others hold come last.
+    order = sorted(gathered, key=lambda key: key[0].reads_earlier)
+    streams = _coded([gathered[key] for key in order], cache)
+    numbers = iter([order.index(key) for key in keys])
+    tensors = [
+        StoredTensor(names[name], q.dequantizer, q.stored, q.dtype, [next(numbers) for _ in q.arrays])
+        for name, q in quantized.items()
+    ]
+    return write_payload(streams, tensors)
+
+
+def _coded(streams: Sequence[_OpenStream], cache: Cache) -> list[tuple[Stream, bytes]]:
+    for stream in streams:  # before any of them is coded
+        excess = stream.chain.refuses(stream.fields)
         if excess:
             raise _refusal(stream, f"a stream {excess}")
-    return write_payload(list(_coded(streams.values(), cache)), tensors)
-
-
-def _coded(streams: Iterable[_OpenStream], cache: Cache) -> Iterable[tuple[Stream, bytes]]:
+    earlier: list[list[Field]] = []
+    coded = []
     for stream in streams:
-        encoded = cache.encode(stream.codec, stream.arrays)
-        specs = specs_of(stream.arrays)
+        result = cache.encode(stream.chain, stream.fields, earlier)
+        specs = specs_of(stream.fields)
         try:
-            CHECKS[stream.codec.id](len(encoded.data), specs, encoded.options)
+            check_stages(len(result.data), specs, result.stages, list(map(len, earlier)))
         except ValueError as error:
             raise _refusal(stream, str(error)) from error
-        yield Stream(stream.codec.id, len(encoded.data), specs, encoded.options), encoded.data
+        coded.append((Stream(len(result.data), specs, result.stages), result.data))
+        earlier.append(stream.fields)
+    return coded
 
 
 def _refusal(stream: _OpenStream, why: str) -> InputError:
-    largest = max(zip(stream.arrays, stream.names, strict=True), key=lambda pair: pair[0].size)[1]
-    return InputError(f"codec {stream.codec.id} can't code tensor {largest!r}: {why}; give it another codec, or auto")
+    largest = max(stream.fields, key=lambda one: one.array.size).tensor
+    return InputError(f"codec {stream.chain.codec.id} can't code tensor {largest!r}: {why}; give it another codec, or auto")
 
 
 def quantization_error(original: Tensor, quantized: Tensor) -> float:

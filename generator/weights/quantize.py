@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from generator.codecs import Codec, Encoded
+from generator.codecs.chain import Chain, Coded
 from generator.errors import InputError
+from generator.fields import Field
 from generator.quantizers import Quantized, Quantizer
+from generator.recipes.coding import Coding
 from generator.recipes.recipe import Recipe
 from generator.statistics import Statistics, TensorStatistics, load_statistics
 from generator.weights.checkpoint import Checkpoint
-from runtime_stub.split import Array
 
 
 @dataclass
@@ -20,18 +22,19 @@ class Cache:
 
     Attributes:
         quantized: tensor → its quantizer and the result.
-        coded: codec and identities of the arrays of a stream → the coded stream. The arrays are kept beside it, so that
-            their identities stay theirs.
+        coded: chain and identities of the arrays of a stream, and of those before it that it depends on → the coded stream.
+            The arrays are kept beside it, so that their identities stay theirs.
     """
 
     quantized: dict[str, tuple[Quantizer, Quantized]] = field(default_factory=dict)
-    coded: dict[tuple[Codec, tuple[int, ...]], tuple[Encoded, list[Array]]] = field(default_factory=dict)
+    coded: dict[tuple[Chain, tuple[int, ...]], tuple[Coded, list[Field]]] = field(default_factory=dict)
 
-    def encode(self, codec: Codec, arrays: list[Array]) -> Encoded:
-        """The coded stream of these very arrays."""
-        key = codec, tuple(map(id, arrays))
+    def encode(self, chain: Chain, fields: list[Field], earlier: Sequence[list[Field]]) -> Coded:
+        """The coded stream of these very arrays, after streams of `earlier` ones."""
+        known = [*fields, *(one for stream in earlier if chain.reads_earlier for one in stream)]
+        key = chain, tuple(id(one.array) for one in known)
         if key not in self.coded:
-            self.coded[key] = codec.encode(arrays), arrays
+            self.coded[key] = chain.encode(fields, earlier), known
         return self.coded[key][0]
 
     def forget_old_streams(self) -> None:
@@ -42,8 +45,8 @@ class Cache:
 
 def quantize_checkpoint(
     checkpoint: Checkpoint, recipe: Recipe, statistics: Statistics | None = None, cache: Cache | None = None
-) -> tuple[dict[str, Quantized], dict[str, Codec]]:
-    """What each tensor becomes, and the codec for it; what the cache knows is not computed again.
+) -> tuple[dict[str, Quantized], dict[str, Coding]]:
+    """What each tensor becomes, and how it is coded; what the cache knows is not computed again.
 
     Raises:
         InputError: a tensor, the recipe or the statistics are unusable.

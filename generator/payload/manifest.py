@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import torch
-
-from generator.codecs import CHECKS
+from generator import dequantizers
+from generator.codecs.chain import DECODERS, check_stages
+from generator.dequantizers import TORCH_DTYPES
 from generator.errors import InputError
-from generator.limits import DECODED_LIMIT, MAX_DIMENSIONS, decoded_limit, extent, spec_bytes
+from generator.limits import DECODED_LIMIT, MAX_DIMENSIONS, Specs, decoded_limit, extent, spec_bytes
 from runtime_stub.payload import MANIFEST_LIMIT
-from runtime_stub.registry import DECODERS, DEQUANTIZERS
 from runtime_stub.split import Array
 
 SMALL_MANIFEST = 2**20  # bytes of JSON that a coded manifest of any size may hold
@@ -24,21 +21,30 @@ MOST_LISTS = 2**20  # lists in a manifest; a tensor takes six or fewer
 MOST_QUOTES = 2**22  # two for each string
 
 ARRAY_DTYPES = frozenset({"|i1", "|u1", *(f"<{kind}{size}" for kind in "iu" for size in (2, 4, 8)), "<f2", "<f4"})
-TORCH_DTYPES = {
-    str(value).removeprefix("torch."): value
-    for value in vars(torch).values()
-    if isinstance(value, torch.dtype) and value.itemsize <= 8 and "quint" not in str(value) and "qint" not in str(value)
-}
 
 
 @dataclass(frozen=True)
 class Stream:
-    """One coded stream and what it holds."""
+    """One coded stream and what it holds.
 
-    codec: str
+    Attributes:
+        size: coded bytes.
+        specs: numpy dtype string and shape of each array.
+        stages: id and options of each filter, in the order of coding, and of the codec.
+    """
+
     size: int
-    specs: list[tuple[str, tuple[int, ...]]]  # numpy dtype string and shape of each array
-    options: list[Any]
+    specs: Specs
+    stages: list[list[Any]]
+
+    @property
+    def ids(self) -> list[str]:
+        """Of its stages."""
+        return [stage[0] for stage in self.stages]
+
+    def __str__(self) -> str:
+        codec, *filters = reversed(self.ids)
+        return f"{codec} ({', '.join(reversed(filters))})" if filters else codec
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class StoredTensor:
     dequantizer: str
     stored: str
     dtype: str
-    sources: list[int]
+    streams: list[int]
 
 
 @dataclass(frozen=True)
@@ -59,15 +65,16 @@ class Manifest:
     streams: list[Stream]
     tensors: list[StoredTensor]
     coded_size: int  # bytes of the manifest itself, as it stands in the payload
+    decoders: Mapping[str, Callable[..., list[Array]]] = field(default_factory=lambda: DECODERS)  # of its version
 
     def arrays_of(self) -> Iterator[tuple[StoredTensor, list[tuple[int, int]]]]:
         """Each tensor with the (stream, index within the stream) of its arrays."""
         used = [0] * len(self.streams)
         for tensor in self.tensors:
             places = []
-            for source in tensor.sources:
-                places.append((source, used[source]))
-                used[source] += 1
+            for stream in tensor.streams:
+                places.append((stream, used[stream]))
+                used[stream] += 1
             yield tensor, places
 
 
@@ -78,8 +85,8 @@ def manifest_text(streams: Sequence[Stream], tensors: Sequence[StoredTensor]) ->
         InputError: a name is no text, or it is all too long.
     """
     manifest = [
-        [[s.codec, s.size, [[dtype, list(shape)] for dtype, shape in s.specs], *s.options] for s in streams],
-        [[t.names, t.dequantizer, t.stored, t.dtype, *t.sources] for t in tensors],
+        [[s.size, [[dtype, list(shape)] for dtype, shape in s.specs], *s.stages] for s in streams],
+        [[t.names, t.dequantizer, t.stored, t.dtype, *t.streams] for t in tensors],
     ]
     text = json.dumps(manifest, separators=(",", ":"), ensure_ascii=False).encode()
     if len(text) > MANIFEST_LIMIT:
@@ -95,7 +102,10 @@ def parse_manifest(text: bytes, coded_size: int) -> Manifest:
     """
     check_text(text, coded_size)
     streams, tensors = json.loads(text)
-    return Manifest([_stream(*s) for s in streams], [_stored_tensor(*t) for t in tensors], coded_size)
+    read: list[Stream] = []
+    for size, specs, *stages in streams:
+        read.append(_stream(size, specs, stages, [len(stream.specs) for stream in read]))
+    return Manifest(read, [stored_tensor(*tensor) for tensor in tensors], coded_size)
 
 
 def check_text(text: bytes, coded_size: int) -> None:
@@ -119,15 +129,17 @@ def check_manifest(manifest: Manifest, stream_bytes: int, payload_size: int) -> 
         raise InputError("the payload names a tensor twice")
     used = [0] * len(manifest.streams)
     for tensor in manifest.tensors:
-        for source in tensor.sources:
-            if source >= len(used):
-                raise InputError(f"tensor {tensor.names[0]!r} draws on stream {source}, which does not exist")
-            used[source] += 1
+        for stream in tensor.streams:
+            if stream >= len(used):
+                raise InputError(f"tensor {tensor.names[0]!r} draws on stream {stream}, which does not exist")
+            used[stream] += 1
     if used != [len(stream.specs) for stream in manifest.streams]:
         raise InputError("the payload's tensors don't use each stored array exactly once")
     check_decoded(manifest, payload_size)
     for tensor, places in manifest.arrays_of():
-        _check_arrays(tensor, [manifest.streams[stream].specs[index] for stream, index in places])
+        specs = [manifest.streams[stream].specs[index] for stream, index in places]
+        if not dequantizers.REGISTRY[tensor.dequantizer].takes(tensor.stored, specs):
+            raise InputError(f"the arrays of tensor {tensor.names[0]!r} don't fit its dequantizer {tensor.dequantizer!r}")
 
 
 def check_decoded(manifest: Manifest, payload_size: int) -> None:
@@ -186,65 +198,46 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def _stream(codec: Any, size: Any, specs: Any, *options: Any) -> Stream:
-    if codec not in DECODERS:
-        raise ValueError(f"unknown codec {str(codec)[:40]!r}")
+def _stream(size: Any, specs: Any, stages: list[Any], counts: list[int]) -> Stream:
+    checked = checked_specs(size, specs)
+    check_stages(size, checked, stages, counts)
+    return Stream(size, checked, stages)
+
+
+def checked_specs(size: Any, specs: Any) -> Specs:
+    """Dtypes and shapes of a stream's arrays.
+
+    Raises:
+        ValueError, TypeError: they, or the stream's size, are malformed.
+    """
     if not _is_count(size):
-        raise ValueError(f"a stream of {codec} has no valid size")
+        raise ValueError("a stream has no valid size")
     checked = []
     for dtype, shape in specs:
         if dtype not in ARRAY_DTYPES:
             raise ValueError(f"unknown array dtype {str(dtype)[:40]!r}")
         if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS or not all(map(_is_count, shape)):
-            raise ValueError(f"a stream of {codec} has an invalid shape")
+            raise ValueError("a stream has an invalid shape")
         checked.append((dtype, tuple(shape)))
-    CHECKS[codec](size, checked, options)
-    return Stream(codec, size, checked, list(options))
+    return checked
 
 
-def _stored_tensor(names: Any, dequantizer: Any, stored: Any, dtype: Any, *sources: Any) -> StoredTensor:
+def stored_tensor(names: Any, dequantizer: Any, stored: Any, dtype: Any, *streams: Any) -> StoredTensor:
+    """A tensor's entry, each field of it valid.
+
+    Raises:
+        ValueError: it is malformed.
+    """
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and _is_text(name) for name in names):
         raise ValueError("a tensor has no valid names")
-    if dequantizer not in DEQUANTIZERS:
+    if dequantizer not in dequantizers.REGISTRY:
         raise ValueError(f"tensor {names[0][:80]!r} has unknown dequantizer {str(dequantizer)[:40]!r}")
     if stored not in TORCH_DTYPES or dtype not in TORCH_DTYPES:
         raise ValueError(f"tensor {names[0][:80]!r} has unknown dtype {str(stored)[:40]!r} or {str(dtype)[:40]!r}")
-    if not all(map(_is_count, sources)):
-        raise ValueError(f"tensor {names[0][:80]!r} has invalid sources")
-    return StoredTensor(names, dequantizer, stored, dtype, list(sources))
+    if not all(map(_is_count, streams)):
+        raise ValueError(f"tensor {names[0][:80]!r} has invalid streams")
+    return StoredTensor(names, dequantizer, stored, dtype, list(streams))
 
 
 def _is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value < 2**48
-
-
-def _check_arrays(tensor: StoredTensor, specs: list[tuple[str, tuple[int, ...]]]) -> None:
-    """That a dequantizer gets arrays that fit together: no broadcast may blow up what is allocated."""
-    name = tensor.names[0]
-    shapes = [shape for _, shape in specs]
-    if tensor.dequantizer == "keep":
-        fits = len(specs) == 1 and np.dtype(specs[0][0]).itemsize == TORCH_DTYPES[tensor.stored].itemsize
-    elif not specs or tensor.stored != "float32" or specs[0][0][1] not in "iu":
-        fits = False
-    elif tensor.dequantizer == "groups":
-        fits = len(specs) == 2 and _is_grouped(*shapes)
-    else:
-        factors = {"scale": 1, "grid": 2}[tensor.dequantizer]
-        fits = len(specs) == 1 + factors and all(_broadcasts(shape, shapes[0]) for shape in shapes[1:])
-        # Exponents are bounded by their dtype: 2^(±127/4) of int8, 2^(±32767/4) of int16 (0 or infinity in float32).
-        fits &= tensor.dequantizer != "grid" or all(dtype in ("|i1", "<i2") for dtype, _ in specs[1:])
-    if not fits:
-        raise InputError(f"the arrays of tensor {name!r} don't fit its dequantizer {tensor.dequantizer!r}")
-
-
-def _broadcasts(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
-    """Whether an array of `shape` can be spread over one of `target` without making it larger."""
-    return len(shape) == len(target) and all(size in (1, full) for size, full in zip(shape, target, strict=True))
-
-
-def _is_grouped(symbols: tuple[int, ...], scales: tuple[int, ...]) -> bool:
-    """Whether scales (rows, groups) divide the symbols into rows, and each row into so many parts of equal width."""
-    if len(scales) != 2 or not all(scales) or math.prod(symbols) % scales[0]:
-        return False
-    width = math.prod(symbols) // scales[0]
-    return scales[1] <= max(1, width)

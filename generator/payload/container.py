@@ -9,16 +9,18 @@ from __future__ import annotations
 import lzma
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from generator.codecs import codec_errors
+from generator import codecs, dequantizers
+from generator.codecs.chain import DECODERS
 from generator.codecs.lzma_raw import compress_raw
 from generator.errors import CheckError, InputError, brief
-from generator.manifest import (
+from generator.payload import version_1
+from generator.payload.manifest import (
     Manifest,
     StoredTensor,
     Stream,
@@ -29,27 +31,11 @@ from generator.manifest import (
     parse_manifest,
 )
 from runtime_stub.lzma_raw import inflate_lzma
-from runtime_stub.payload import MAGIC, MANIFEST_LIMIT, is_intact, read_payload
-from runtime_stub.registry import DECODERS, DEQUANTIZERS
+from runtime_stub.payload import MAGIC, MANIFEST_LIMIT, Entry, is_intact, read_payload, run_stages
 from runtime_stub.split import Array
 from runtime_stub.tensors import make_tensors
 
-__all__ = [
-    "CHECKSUM_BYTES",
-    "HEADER_BYTES",
-    "UNDECODABLE",
-    "Manifest",
-    "Payload",
-    "StoredTensor",
-    "Stream",
-    "check_decodes_to",
-    "decode_payload",
-    "decode_streams",
-    "read_manifest",
-    "same_bits",
-    "write_payload",
-]
-
+DEQUANTIZERS = {name: kind.function for name, kind in dequantizers.REGISTRY.items()}
 HEADER_BYTES = 8
 CHECKSUM_BYTES = 4
 # What decoders raise on a damaged stream whose checksum was made to match.
@@ -62,8 +48,11 @@ UNDECODABLE: tuple[type[Exception], ...] = (
     LookupError,
     OverflowError,
     MemoryError,
-    *codec_errors(),
+    ModuleNotFoundError,
+    *(error for codec in codecs.REGISTRY.values() for error in codec.known_errors()),
 )
+
+_PARSERS = {1: version_1.parse_manifest, MAGIC[3]: parse_manifest}
 
 
 @dataclass(frozen=True)
@@ -72,7 +61,7 @@ class Payload:
 
     Attributes:
         data: the bytes.
-        decoders: ids in `runtime_stub.registry.DECODERS` that its streams ask for.
+        decoders: ids of codecs and filters, in `runtime_stub.registry.DECODERS`, that its streams ask for.
         dequantizers: ids in `runtime_stub.registry.DEQUANTIZERS` that its tensors ask for.
     """
 
@@ -92,7 +81,8 @@ class Payload:
 
     @classmethod
     def _of(cls, data: bytes, streams: Sequence[Stream], tensors: Sequence[StoredTensor]) -> Payload:
-        return cls(data, frozenset(s.codec for s in streams), frozenset(t.dequantizer for t in tensors))
+        ids = frozenset(name for stream in streams for name in stream.ids)
+        return cls(data, ids, frozenset(tensor.dequantizer for tensor in tensors))
 
 
 def write_payload(streams: Sequence[tuple[Stream, bytes]], tensors: Sequence[StoredTensor]) -> Payload:
@@ -120,8 +110,9 @@ def read_manifest(payload: bytes) -> Manifest:
     """
     if payload[:3] != MAGIC[:3]:
         raise InputError("not a golfpack payload: the magic bytes are missing")
-    if payload[:4] != MAGIC:
-        raise InputError(f"payload of format version {payload[3] if len(payload) > 3 else '?'}; known here: {MAGIC[3]}")
+    version = payload[3] if len(payload) > 3 else None
+    if version not in _PARSERS:
+        raise InputError(f"payload of format version {'?' if version is None else version}; known here: 1 and 2")
     if len(payload) < HEADER_BYTES + CHECKSUM_BYTES or not is_intact(payload):
         raise InputError("the payload is damaged: its checksum does not match")
     coded_size = struct.unpack_from("<I", payload, 4)[0]
@@ -129,7 +120,7 @@ def read_manifest(payload: bytes) -> Manifest:
         raise InputError("the payload's manifest is longer than the payload")
     try:
         text = inflate_lzma(payload[HEADER_BYTES : HEADER_BYTES + coded_size], MANIFEST_LIMIT)
-        manifest = parse_manifest(text, coded_size)
+        manifest = _PARSERS[version](text, coded_size)
     except (lzma.LZMAError, ValueError, TypeError, RecursionError, MemoryError) as error:
         raise InputError(f"the payload's manifest is malformed: {_reason(error)}") from error
     check_manifest(manifest, len(payload) - HEADER_BYTES - coded_size - CHECKSUM_BYTES, len(payload))
@@ -142,9 +133,11 @@ def decode_payload(payload: bytes) -> dict[str, Tensor]:
     Raises:
         InputError: the payload is damaged, hostile, or of another version.
     """
-    read_manifest(payload)
+    manifest = read_manifest(payload)
     try:
-        return make_tensors(read_payload(payload, DECODERS, DEQUANTIZERS))
+        if manifest.decoders is DECODERS:
+            return make_tensors(read_payload(payload, DECODERS, DEQUANTIZERS))  # as the artifact does it
+        return make_tensors(_entries(manifest, decode_streams(payload, manifest)))
     except UNDECODABLE as error:
         raise InputError(f"the payload's streams can't be decoded: {_reason(error)}") from error
 
@@ -152,15 +145,23 @@ def decode_payload(payload: bytes) -> dict[str, Tensor]:
 def decode_streams(payload: bytes, manifest: Manifest) -> list[list[Array]]:
     """The arrays of every stream, before dequantization."""
     position = HEADER_BYTES + manifest.coded_size
-    decoded = []
+    decoded: list[list[Array]] = []
     for stream in manifest.streams:
         specs = [(dtype, list(shape)) for dtype, shape in stream.specs]
+        data = payload[position : position + stream.size]
         try:
-            decoded.append(DECODERS[stream.codec](payload[position : position + stream.size], specs, *stream.options))
+            decoded.append(run_stages(data, specs, stream.stages, manifest.decoders, decoded))
         except UNDECODABLE as error:
-            raise InputError(f"the payload's {stream.codec} stream can't be decoded: {_reason(error)}") from error
+            raise InputError(f"the payload's {stream} stream can't be decoded: {_reason(error)}") from error
         position += stream.size
     return decoded
+
+
+def _entries(manifest: Manifest, arrays: list[list[Array]]) -> Iterator[Entry]:
+    """What `read_payload` gives, of a version that it does not read."""
+    for tensor, places in manifest.arrays_of():
+        elements = DEQUANTIZERS[tensor.dequantizer](*(arrays[stream][index] for stream, index in places))
+        yield tensor.names, tensor.stored, tensor.dtype, elements
 
 
 def _reason(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Encoder of the `mix` code compression; runtime_stub.mixing has the model and the decoder."""
+"""Encoder of `mix`; runtime_stub.mixing has the model and the decoder."""
 
 from __future__ import annotations
 
