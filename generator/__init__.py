@@ -8,6 +8,7 @@ True
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
     from generator.measure.analysis import Analysis, analyze
     from generator.measure.bench import Bench, bench
     from generator.packing import PackingOptions
-    from generator.payload import decode_payload
+    from generator.payload import Payload, decode_payload
+    from generator.progress import Listener, Progress, track
     from generator.recipes.recipe import Recipe, load_recipe
-    from generator.search.fitting import Fit, Point, Trial
+    from generator.search.results import Fit, Point, Trial
     from generator.search.study import StudyOptions
     from generator.statistics import Statistics, load_statistics
     from generator.weights.encode import encode_state_dict
@@ -43,8 +45,11 @@ __all__ = [
     "GolfpackError",
     "InputError",
     "Inspection",
+    "Listener",
     "PackingOptions",
+    "Payload",
     "Point",
+    "Progress",
     "Recipe",
     "RunCheck",
     "Statistics",
@@ -66,10 +71,13 @@ __all__ = [
     "language_model_loss",
     "load_recipe",
     "load_statistics",
+    "track",
     "unpack",
     "verify",
     "wrap",
 ]
+
+logging.getLogger("golfpack").addHandler(logging.NullHandler())  # see generator.progress
 
 # Where each name is defined: a module is imported, and torch with it, when something in it is asked for.
 _HOMES = {
@@ -81,11 +89,14 @@ _HOMES = {
     "Comparison": "generator.audit.checking",
     "GolfpackError": "generator.errors",
     "InputError": "generator.errors",
-    "Fit": "generator.search.fitting",
+    "Fit": "generator.search.results",
+    "Listener": "generator.progress",
     "PackingOptions": "generator.packing",
-    "Point": "generator.search.fitting",
+    "Payload": "generator.payload",
+    "Progress": "generator.progress",
+    "Point": "generator.search.results",
     "StudyOptions": "generator.search.study",
-    "Trial": "generator.search.fitting",
+    "Trial": "generator.search.results",
     "Inspection": "generator.audit.inspection",
     "Recipe": "generator.recipes.recipe",
     "RunCheck": "generator.audit.checking",
@@ -105,6 +116,7 @@ _HOMES = {
     "language_model_loss": "generator.calibration",
     "load_recipe": "generator.recipes.recipe",
     "load_statistics": "generator.statistics",
+    "track": "generator.progress",
     "unpack": "generator.audit.unpacking",
     "verify": "generator.audit.verification",
     "wrap": "generator.building",

@@ -82,7 +82,7 @@ def test_auto_neither_reads_the_payload_nor_the_script_again(monkeypatch: pytest
     for name in ("readings_of", "add_bundle", "shrinking_notes", "reads_own_text", "wants_source"):
         monkeypatch.setattr(f"generator.emit.{name}", refuse)
     for name in ("read_manifest", "read_payload", "decode_payload"):
-        monkeypatch.setattr(f"generator.payload.{name}", refuse)
+        monkeypatch.setattr(f"generator.payload.container.{name}", refuse)
     assert emitter.emit(one).carrier in DEFAULT_ALLOW
 
 

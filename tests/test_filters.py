@@ -135,7 +135,7 @@ def test_roles_choose_codecs() -> None:
         ({"id": "lzma", "filters": ["sort"] * 8}, "has 8 filters; a stream holds at most 7"),
         ({"id": "auto", "filters": ["sort"]}, "auto' chooses filters by itself"),
         ({"symbols": "rans", "weights": "lzma"}, "unknown role 'weights'; known: symbols, scales"),
-        ({"symbols": 3}, "must be a name or a table"),
+        ({"symbols": 3}, "codec must be an id, or a table with one, not 3"),
         ({"symbols": {"scales": "rans"}}, "codec table without an id"),
     ],
 )

@@ -18,9 +18,12 @@ from generator.codecs import Codec, Encoded
 from generator.codecs.deflate import Zlib
 from generator.codecs.lzma_raw import Lzma
 from generator.errors import CheckError, InputError
-from generator.quantizers import REGISTRY, knobs
+from generator.quantizers import REGISTRY, Quantized, knobs
+from generator.quantizers.rtn import Rtn
 from generator.recipes.marks import find_knob, with_value
-from generator.search.fitting import EVALUATIONS, Point, search
+from generator.search import fitting
+from generator.search.bracketing import EVALUATIONS, search
+from generator.search.results import Point
 from generator.statistics import Statistics
 
 KNOB = 'quantizer = { id = "rtn", bits = 6, scale = "sdclip", k = "fit" }'
@@ -165,9 +168,51 @@ def test_what_the_knob_leaves_alone_is_coded_once(tmp_path: Path, script: Path, 
     _, fits = generator.fit(script, state, tmp_path / "out.py", recipes=[recipe], budget=14000)
     points = len(fits[0].points)
     assert points > 2
-    # Each point has two streams per codec (symbols and scales); and the artifact is coded once more for the last check.
-    assert coded.count("lzma") == 2 * 2
-    assert coded.count("zlib") == 2 * (points + 1)
+    # Each point has two streams per codec (symbols and scales); the artifact is that of the best point.
+    assert coded.count("lzma") == 2
+    assert coded.count("zlib") == 2 * points
+
+
+def test_the_winner_is_quantized_and_checked_once(tmp_path: Path, script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quantized: list[str] = []
+    quantize = Rtn.quantize
+
+    def counted(self: Rtn, name: str, *rest: object) -> Quantized:
+        quantized.append(name)
+        return quantize(self, name, *rest)  # type: ignore[arg-type]
+
+    checked: list[bytes] = []
+    check = fitting.check_decodes_to
+    monkeypatch.setattr(Rtn, "quantize", counted)
+    monkeypatch.setattr(fitting, "check_decodes_to", lambda data, weights: check(data, weights) or checked.append(data))
+    monkeypatch.setattr("generator.building.encode_checkpoint", lambda *_: pytest.fail("the winner is made again"))
+    rules = [{"pattern": "w", "quantizer": {"id": "rtn", "scale": "sdclip", "k": "fit"}}, {"pattern": "*", "quantizer": "int8"}]
+    recipes = [{"codec": codec, "rule": rules} for codec in ("zlib", "lzma")]
+    state = {"w": weights(64, 96), "other": weights(64, 96, seed=1)}
+    _, fits = generator.fit(
+        script, state, tmp_path / "out.py", recipes=recipes, budget=14000, evaluate=lambda state: -len(state["w"].unique())
+    )
+    assert quantized.count("w") == sum(len(one.points) for one in fits)
+    assert quantized.count("other") == len(fits)
+    assert len(checked) == len(fits)
+    best = min(fits, key=lambda one: one.metric)
+    assert [one.payload is not None for one in fits] == [one is best for one in fits]
+    assert best.payload is not None
+    assert best.payload.data in checked
+    packed = generator.unpack(tmp_path / "out.py").state_dict
+    expected = generator.decode_payload(generator.encode_state_dict(state, best.table))
+    assert all(torch.equal(packed[name], expected[name]) for name in expected)
+
+
+def test_a_payload_that_decodes_to_something_else_is_not_packed(
+    tmp_path: Path, script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensor = Quantized.tensor
+    monkeypatch.setattr(Quantized, "tensor", lambda self: tensor(self) + 1)
+    recipe = {"rule": [{"pattern": "*", "quantizer": {"id": "rtn", "scale": "sdclip", "k": "fit"}}]}
+    with pytest.raises(CheckError, match="decodes to other bits than its quantizer reported"):
+        generator.fit(script, {"w": weights(64, 96)}, tmp_path / "out.py", recipes=[recipe], budget=9000)
+    assert not (tmp_path / "out.py").exists()
 
 
 def _counting(encode: Callable[..., Encoded], calls: list[str]) -> Callable[..., Encoded]:

@@ -14,7 +14,9 @@ import torch
 
 import generator
 from generator.errors import InputError
-from generator.search.fitting import Fit, Point, points_json, search_recipe
+from generator.payload import Payload
+from generator.search.fitting import search_recipe
+from generator.search.results import Fit, Point, points_json
 from generator.search.study import StudyOptions, search_study
 from generator.weights.checkpoint import from_state_dict
 
@@ -24,22 +26,22 @@ BUDGET = 1500
 GRID = {"id": "rtn", "scale": "sdclip", "k": "fit"}
 
 
+def packed_size(payload: Payload) -> int:
+    return len(payload.data)
+
+
 def table(**options: Any) -> dict[str, Any]:
     return {"codec": "zlib", "rule": [{"pattern": "*", "quantizer": {**GRID, **options}}]}
 
 
 def fit(evaluate: Callable[[Any], Any], budget: Any = BUDGET) -> Fit:
-    return search_recipe(
-        CHECKPOINT, table(bits=6), "the recipe", budget=budget, size=lambda payload: len(payload.data), evaluate=evaluate
-    )
+    return search_recipe(CHECKPOINT, table(bits=6), "the recipe", budget=budget, size=packed_size, evaluate=evaluate)
 
 
 def study(tmp_path: Path, evaluate: Callable[[Any], Any], trials: int = 4, **options: Any) -> Fit:
     chosen = StudyOptions(f"sqlite:///{tmp_path / 'study.db'}", trials, **options)
     searched = table(bits={"search": [2, 6]})
-    return search_study(
-        CHECKPOINT, searched, "the recipe", chosen, budget=BUDGET, size=lambda payload: len(payload.data), evaluate=evaluate
-    )
+    return search_study(CHECKPOINT, searched, "the recipe", chosen, budget=BUDGET, size=packed_size, evaluate=evaluate)
 
 
 WRONG: dict[str, tuple[Callable[[Any], Any], str]] = {

@@ -12,8 +12,11 @@ from test_calibrated_quantizers import weights
 
 import generator
 from generator.errors import CheckError, InputError
+from generator.progress import Progress
+from generator.quantizers import Quantized
+from generator.quantizers.rtn import Rtn
 from generator.recipes.marks import Choices, Range, find_knob, find_searched, with_value, with_values
-from generator.search.fitting import Fit
+from generator.search.results import Fit
 from generator.search.study import StudyOptions
 
 RULE = {
@@ -117,6 +120,50 @@ def test_the_best_trial_is_written_and_the_study_goes_on(tmp_path: Path, script:
     assert [trial.number for trial in more.trials] == list(range(4))
     assert more.trials[:3] == first.trials
     assert more.metric <= first.metric
+
+
+def test_no_trials_winner_is_made_again_unless_another_process_ran_it(
+    tmp_path: Path, script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quantized: list[str] = []
+    quantize = Rtn.quantize
+
+    def counted(self: Rtn, name: str, *rest: object) -> Quantized:
+        quantized.append(name)
+        return quantize(self, name, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Rtn, "quantize", counted)
+    asked: list[float] = []
+
+    def ever_worse(found: dict[str, torch.Tensor]) -> float:
+        asked.append(len(asked))
+        return asked[-1]
+
+    def run(name: str, trials: int, **options: object) -> tuple[Fit, int]:
+        points: list[Progress] = []
+        _, [found] = generator.fit(
+            script,
+            state(),
+            tmp_path / name,
+            recipes=[RECIPE],
+            budget=BUDGET,
+            evaluate=ever_worse,
+            study=StudyOptions(trials=trials, **options),  # type: ignore[arg-type]
+            progress=lambda event: points.append(event) if event.stage == "fit" and " = " in event.detail else None,
+        )
+        return found, len(points)
+
+    first, points = run("a.py", 3)
+    assert first.best == first.trials[0].point
+    assert len(quantized) == points > 3
+    assert len(asked) == 3
+    quantized.clear()
+    second, points = run("b.py", 1, storage=f"sqlite:///{tmp_path / 'a.study.db'}")
+    assert second.best == first.best
+    assert len(quantized) == points + 1  # the best trial is the other process'
+    assert second.payload == first.payload
+    unpacked = [generator.unpack(tmp_path / name).state_dict for name in ("a.py", "b.py")]
+    assert all(torch.equal(unpacked[0][name], unpacked[1][name]) for name in unpacked[0])
 
 
 def test_study_by_the_command(golfpack, tmp_path: Path, script: Path) -> None:

@@ -132,7 +132,7 @@ def test_an_interruption_is_one_line_and_leaves_nothing(
     before = sorted(tmp_path.iterdir())
     for module, function in (
         ("generator.weights.encode", "check_decodes_to"),
-        ("generator.building", "inspect_artifact"),
+        ("generator.finishing", "inspect_artifact"),
         ("os", "fdopen"),
     ):
         with monkeypatch.context() as context:

@@ -22,6 +22,7 @@ from generator.defaults import TIMEOUT, TOLERANCE
 from generator.dequantizers import TORCH_DTYPES
 from generator.errors import CheckError, InputError
 from generator.payload import StoredTensor, decode_payload, same_bits
+from generator.progress import Listener, Stage, logger, track
 from generator.weights.checkpoint import load_checkpoint, tensor_bytes
 from generator.weights.encode import quantization_error
 
@@ -84,6 +85,7 @@ def verify(
     tolerance: float = TOLERANCE,
     arguments: Sequence[str] = (),
     timeout: float = TIMEOUT,
+    progress: Listener | None = None,
 ) -> Verification:
     """Check an artifact.
 
@@ -98,6 +100,7 @@ def verify(
         tolerance: greatest relative error ‖w − ŵ‖ / ‖w‖ of a quantized tensor.
         arguments: command line for the script.
         timeout: seconds that the run may take.
+        progress: told of the decoding, as stage "decode", and of each check, as stage "verify".
 
     Returns:
         Every check with its outcome; a failed check does not raise.
@@ -108,28 +111,32 @@ def verify(
     artifact = read_artifact(path)
     if artifact.foreign is not None:
         raise InputError(f"{path} was made by another tool, so nothing says whether it is intact; inspect and unpack read it")
-    state_dict = decode_payload(artifact.cargo.payload) if artifact.cargo.payload is not None else {}
+    with Stage("decode", progress):
+        state_dict = decode_payload(artifact.cargo.payload) if artifact.cargo.payload is not None else {}
     result = Verification(str(path), artifact.size)
-    _check(result, "intact", lambda: f"checksums match; {len(state_dict)} tensors decode")
+    checks: dict[str, Callable[[], str]] = {"intact": lambda: f"checksums match; {len(state_dict)} tensors decode"}
     if budget is not None:
-        _check(result, "budget", lambda: _within(artifact.size, budget))
+        checks["budget"] = lambda: _within(artifact.size, budget)
     if against is not None:
         checkpoint = load_checkpoint(against, key)
         original = {name: checkpoint.tensors[first] for first, all_names in checkpoint.names.items() for name in all_names}
         stored = {name: tensor for tensor in (artifact.manifest.tensors if artifact.manifest else ()) for name in tensor.names}
-        _check(result, "against", lambda: _compare(state_dict, stored, original, tolerance))
+        checks["against"] = lambda: _compare(state_dict, stored, original, tolerance)
     if run and artifact.loader:
-        _check(result, "loader", lambda: _run_loader(artifact, state_dict, timeout))
+        checks["loader"] = lambda: _run_loader(artifact, state_dict, timeout)
     if run:
-        _check(result, "run", lambda: _run_file(artifact, arguments, timeout, result))
+        checks["run"] = lambda: _run_file(artifact, arguments, timeout, result)
+    for name in track(checks, "verify", progress):
+        result.checks.append(_check(name, checks[name]))
+        logger("verify").info("%s: %s", name, result.checks[-1].detail)
     return result
 
 
-def _check(result: Verification, name: str, action: Callable[[], str]) -> None:
+def _check(name: str, action: Callable[[], str]) -> Check:
     try:
-        result.checks.append(Check(name, True, action()))
+        return Check(name, True, action())
     except CheckError as error:
-        result.checks.append(Check(name, False, str(error)))
+        return Check(name, False, str(error))
 
 
 def _within(size: int, budget: int) -> str:

@@ -11,16 +11,16 @@ A calibration function, named on the command line as MODULE:FUNCTION, takes no a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 from torch import nn
 
 from generator.calibration.language_model import Logits, generate, language_model_loss, plain_logits
-from generator.calibration.passes import Loss, Progress, check_weights, collect_statistics
+from generator.calibration.passes import Loss, check_weights, collect_statistics
 from generator.calibration.processes import init_distributed
 from generator.errors import InputError
+from generator.progress import Listener
 from generator.statistics import Statistics
 from generator.user_code import call, load_function
 
@@ -56,7 +56,7 @@ def calibrate(
     batch: int = 16,
     start: int | None = None,
     seed: int = 0,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Listener | None = None,
 ) -> Statistics:
     """Collect statistics as `golfpack calibrate` does.
 
@@ -67,7 +67,8 @@ def calibrate(
         length: tokens of each; None takes that of the first batch.
         temperature, top_k, batch, start: as for `generate`.
         seed: of all sampling.
-        progress: called with what is done, how much of it, and how much in all.
+        progress: told of each token that is sampled for all sequences of a batch, as stage "sample", and of each batch, as
+            stage "calibrate".
 
     Raises:
         InputError: what the function returned is unusable.
@@ -84,7 +85,6 @@ def calibrate(
     if self_generate:
         if length is None:
             length = _length(call("the calibration's batches can't be made", lambda: next(iter(batches), None)))
-        generated: Progress | None = (lambda done, total: progress("sampling", done, total)) if progress else None
         sample = partial(
             generate,
             given.model,
@@ -96,12 +96,11 @@ def calibrate(
             batch=batch,
             start=start,
             seed=seed,
-            progress=generated,
+            progress=progress,
         )
         batches = call("sampling from the calibration's model fails", sample)
         loss = language_model_loss(given.logits)
-    collected: Progress | None = (lambda done, total: progress("calibrating", done, total)) if progress else None
-    return collect_statistics(given.model, batches, loss, kind=kind, seed=seed, progress=collected)
+    return collect_statistics(given.model, batches, loss, kind=kind, seed=seed, progress=progress)
 
 
 def _length(batch: Any) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from generator.errors import InputError
+from generator.progress import Listener, Stage
 
 Logits = Callable[[nn.Module, Tensor], Tensor]
 
@@ -68,7 +69,7 @@ def generate(
     batch: int = 16,
     start: int | None = None,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Listener | None = None,
 ) -> list[Tensor]:
     """Sequences sampled from a model: calibration data for those who have none.
 
@@ -84,7 +85,7 @@ def generate(
         batch: sequences per batch.
         start: first token of each sequence; None draws it uniformly from the vocabulary.
         seed: of the sampling.
-        progress: called with tokens done and tokens in all.
+        progress: told of tokens, as stage "sample".
 
     Returns:
         batches of tokens (sequences, length + 1).
@@ -94,23 +95,22 @@ def generate(
     generator = torch.Generator(device).manual_seed(seed * world + rank)
     share = count // world + (rank < count % world)
     vocabulary = logits(model, torch.zeros(1, 1, dtype=torch.long, device=device)).shape[-1]
-    batches, done = [], 0
-    while share > 0:
-        size = min(batch, share)
-        share -= size
-        shape = (size, 1)
-        if start is None:
-            tokens = torch.randint(vocabulary, shape, generator=generator, device=device)
-        else:
-            tokens = torch.full(shape, start, device=device)
-        for _ in range(length):
-            scores = logits(model, tokens)[:, -1].float() / temperature
-            if top_k is not None:
-                least = scores.topk(min(top_k, vocabulary)).values[:, -1:]
-                scores = scores.masked_fill(scores < least, -torch.inf)
-            tokens = torch.cat((tokens, torch.multinomial(scores.softmax(-1), 1, generator=generator)), 1)
-            done += size
-            if progress is not None:
-                progress(done, -(-count // world) * length)
-        batches.append(tokens)
+    batches = []
+    with Stage("sample", progress, share * length) as stage:
+        while share > 0:
+            size = min(batch, share)
+            share -= size
+            shape = (size, 1)
+            if start is None:
+                tokens = torch.randint(vocabulary, shape, generator=generator, device=device)
+            else:
+                tokens = torch.full(shape, start, device=device)
+            for _ in range(length):
+                scores = logits(model, tokens)[:, -1].float() / temperature
+                if top_k is not None:
+                    least = scores.topk(min(top_k, vocabulary)).values[:, -1:]
+                    scores = scores.masked_fill(scores < least, -torch.inf)
+                tokens = torch.cat((tokens, torch.multinomial(scores.softmax(-1), 1, generator=generator)), 1)
+                stage.step(count=size)
+            batches.append(tokens)
     return batches

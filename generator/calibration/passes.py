@@ -16,11 +16,11 @@ from generator.calibration.results import statistics_of
 from generator.calibration.sums import Sums
 from generator.calibration.watch import Use, Watch
 from generator.errors import InputError
+from generator.progress import Listener, Stage
 from generator.statistics import Statistics
 from generator.user_code import call
 
 Loss = Callable[[nn.Module, Any], Tensor]
-Progress = Callable[[int, int], None]  # batches done, batches in all
 
 
 def collect_statistics(
@@ -30,7 +30,7 @@ def collect_statistics(
     *,
     kind: str = "sequence",
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Listener | None = None,
 ) -> Statistics:
     """Run a model over batches and collect statistics of every weight that can be attributed.
 
@@ -41,7 +41,7 @@ def collect_statistics(
         loss: `loss(model, batch)`, the loss summed over the batch's tokens, in nats.
         kind: "token" (one pass: H, g) or "sequence" (two passes: also A, B).
         seed: of torch's generators at the start of each pass, for losses that sample labels.
-        progress: called after each batch.
+        progress: told of each batch of each pass, as stage "calibrate".
 
     Under torch.distributed each process brings its own batches, and the sums are all-reduced.
 
@@ -58,21 +58,24 @@ def collect_statistics(
     sums = Sums(Parameters(named))
     passes = 2 if kind == "sequence" else 1
 
-    def run(number: int, collector: _Collector) -> None:
+    def run(collector: _Collector, stage: Stage) -> None:
         seed_process(seed)
-        for done, batch in enumerate(made, 1):
-            collector.take_batch(model, batch, loss, done)
-            if progress is not None:
-                progress(number * len(made) + done, passes * len(made))
+        for number, batch in enumerate(made, 1):
+            collector.take_batch(model, batch, loss, number)
+            stage.step()
 
     first = _FirstPass(sums, per_sequence=kind == "sequence")
-    with _without_gradients(model):
-        run(0, first)
+    with Stage("calibrate", progress, passes * len(made)) as stage, _without_gradients(model):
+        run(first, stage)
         add_first_pass(sums)
         if kind == "sequence":
-            run(1, _SecondPass(sums, sums.inverse_factors()))
+            run(_SecondPass(sums, sums.inverse_factors()), stage)
             add_up(sums.sequence_outputs)
-    return statistics_of(sums, kind, first.watch.why_missing())
+    statistics = statistics_of(sums, kind, first.watch.why_missing())
+    stage.log.info(
+        "%d weights, %d without statistics; %d tokens", len(statistics.shapes), len(statistics.missing), statistics.tokens
+    )
+    return statistics
 
 
 @contextmanager

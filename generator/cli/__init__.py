@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 import generator
 from generator.cli import model_commands
+from generator.cli.display import QuietOption, VerboseOption, shown
 from generator.cli.measurement_tables import print_analysis, print_bench
 from generator.cli.options import (
     DEFAULT_ALLOW,
@@ -45,7 +46,7 @@ from generator.cli.options import (
     packing,
     run_check,
 )
-from generator.cli.tables import SHOWN_TENSORS, plain, print_json, print_parts, print_tensors, print_verification, say
+from generator.cli.tables import SHOWN_TENSORS, print_json, print_parts, print_tensors, print_verification, say
 from generator.defaults import BUDGET, TIMEOUT, TOLERANCE
 from generator.errors import BudgetError, GolfpackError
 from generator.visible import visible
@@ -118,9 +119,11 @@ def build(
     arguments: CheckArguments = None,
     timeout: TimeoutOption = TIMEOUT,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = 0,
 ) -> None:
     """Pack SCRIPT and its weights into one self-extracting file."""
-    with errors.status("quantizing and coding …"):
+    with shown(errors, quiet, verbose) as progress:
         inspection = generator.build(
             script,
             weights,
@@ -130,6 +133,7 @@ def build(
             key=key,
             check=run_check(check, arguments, timeout),
             budget=budget,
+            progress=progress,
             **packing(carrier, allow, header, compressor, include, bundle, safe, skip_step, step, keep_name, broadcast),
         )
     _show(inspection, budget, as_json)
@@ -154,14 +158,17 @@ def wrap(
     arguments: CheckArguments = None,
     timeout: TimeoutOption = TIMEOUT,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = 0,
 ) -> None:
     """Pack SCRIPT alone, without weights."""
-    with errors.status("shrinking …"):
+    with shown(errors, quiet, verbose) as progress:
         inspection = generator.wrap(
             script,
             output,
             check=run_check(check, arguments, timeout),
             budget=budget,
+            progress=progress,
             **packing(carrier, allow, header, compressor, include, bundle, safe, skip_step, step, keep_name),
         )
     _show(inspection, budget, as_json)
@@ -175,10 +182,12 @@ def encode(
     statistics: StatisticsOption = None,
     key: KeyOption = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = 0,
 ) -> None:
     """Write the payload alone, to run the unpacked script with GOLFPACK_PAYLOAD=FILE."""
-    with errors.status("quantizing and coding …"):
-        inspection = generator.encode(weights, output, recipe=recipe, statistics=statistics, key=key)
+    with shown(errors, quiet, verbose) as progress:
+        inspection = generator.encode(weights, output, recipe=recipe, statistics=statistics, key=key, progress=progress)
     _show(inspection, None, as_json)
 
 
@@ -225,9 +234,11 @@ def verify(
     tolerance: Annotated[float, typer.Option(min=0, help="Greatest relative error of a quantized tensor.")] = TOLERANCE,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds that the run may take.")] = TIMEOUT,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = 0,
 ) -> None:
     """Check that FILE is intact, within budget, comes from a checkpoint, and runs; the exit status tells."""
-    with errors.status("verifying …"):
+    with shown(errors, quiet, verbose) as progress:
         verification = generator.verify(
             file,
             budget=budget,
@@ -237,6 +248,7 @@ def verify(
             tolerance=tolerance,
             arguments=arguments or [],
             timeout=timeout,
+            progress=progress,
         )
     if as_json:
         print_json(verification.to_json())
@@ -255,12 +267,12 @@ def bench(
     key: KeyOption = None,
     external: Annotated[bool, typer.Option(help="Also run lrzip and zpaq, where they are on the PATH.")] = True,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = 0,
 ) -> None:
     """Code CKPT's integers, as the recipe quantizes them, with every codec: size, speed, memory."""
-    with errors.status("coding …") as status:
-        result = generator.bench(
-            checkpoint, recipe=recipe, key=key, external=external, progress=lambda name: status.update(plain(f"{name} …"))
-        )
+    with shown(errors, quiet, verbose) as progress:
+        result = generator.bench(checkpoint, recipe=recipe, key=key, external=external, progress=progress)
     if as_json:
         print_json(result.to_json())
         return
@@ -273,10 +285,12 @@ def analyze(
     recipe: RecipeOption = None,
     key: KeyOption = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = 0,
 ) -> None:
     """Where CKPT's bytes go, and which hypotheses would save some."""
-    with errors.status("analyzing …") as status:
-        result = generator.analyze(checkpoint, recipe=recipe, key=key, progress=lambda name: status.update(plain(f"{name} …")))
+    with shown(errors, quiet, verbose) as progress:
+        result = generator.analyze(checkpoint, recipe=recipe, key=key, progress=progress)
     if as_json:
         print_json(result.to_json())
         return

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 import generator
+from generator.cli.display import QuietOption, VerboseOption, shown
 from generator.cli.options import (
     DEFAULT_ALLOW,
     DEFAULT_CARRIER,
@@ -45,7 +43,7 @@ from generator.files import check_output
 from generator.user_code import call, load_function
 
 if TYPE_CHECKING:
-    from generator.search.fitting import Fit, Point, Trial
+    from generator.search.results import Fit
 
 console = Console()
 errors = Console(stderr=True)
@@ -53,30 +51,12 @@ errors = Console(stderr=True)
 Kind = Enum("Kind", {"token": "token", "sequence": "sequence"})
 
 
-@contextmanager
-def _progress() -> Iterator[Any]:
-    """A bar per job, on the terminal of the first process alone."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    import torch.distributed as dist
-
-    quiet = dist.is_initialized() and dist.get_rank() > 0
-    with Progress(*columns, console=errors, disable=quiet or not errors.is_terminal) as bars:
-        tasks: dict[str, Any] = {}
-
-        def report(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total)
-
-        yield report
-
-
 def calibrate(
     where: Annotated[
         str, typer.Argument(metavar="MODULE:FUNCTION", help="Function that returns (model, batches, loss); a .py file will do.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Statistics file to write (.safetensors).")],
-    statistics: Annotated[Kind, typer.Option(help="Per token (one pass), or also per sequence (two passes).")] = Kind[
+    statistics: Annotated[Kind, typer.Option(help="Moments per token (one pass), or also per sequence (two passes).")] = Kind[
         "sequence"
     ],
     self_generate: Annotated[int, typer.Option(min=0, help="Sample so many sequences from the model; no data needed.")] = 0,
@@ -87,6 +67,8 @@ def calibrate(
     start: Annotated[int | None, typer.Option(min=0, help="First token of sampled sequences; without it, any.")] = None,
     seed: Annotated[int, typer.Option(help="Of all sampling.")] = 0,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = 0,
 ) -> None:
     """Collect the statistics that gptq and waterfill use, from your model and batches; also under torchrun."""
     check_output(output, [where.rpartition(":")[0]])
@@ -96,7 +78,8 @@ def calibrate(
 
     init_distributed()
     function = load_function(where)
-    with _progress() as progress:
+    first = not dist.is_initialized() or dist.get_rank() == 0
+    with shown(errors, quiet or not first, verbose if first else 0) as progress:
         collected = generator.calibrate(
             call(f"{where} fails", function),
             kind=statistics.value,
@@ -109,7 +92,7 @@ def calibrate(
             seed=seed,
             progress=progress,
         )
-    if dist.is_initialized() and dist.get_rank() > 0:
+    if not first:
         return
     collected.save(output)
     if as_json:
@@ -125,7 +108,7 @@ def calibrate(
     say(
         console,
         f"{output}: {len(collected.shapes)} weights, {collected.tokens:,} tokens in {collected.sequences:,} sequences, "
-        f"statistics per {collected.kind}",
+        f"moments per {collected.kind}",
     )
     for name, reason in collected.missing.items():
         say(console, f"no statistics of {name}: {reason}")
@@ -166,6 +149,8 @@ def fit(
     study: Annotated[str | None, typer.Option(help="Name of the study; by default the same for the same command.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the study's sampling.")] = 0,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = 0,
 ) -> None:
     """Build the largest artifact that does not exceed the budget, by searching one option of the recipe.
 
@@ -176,15 +161,7 @@ def fit(
 
     metric = load_function(evaluate) if evaluate is not None else None
 
-    def report(source: str, knob: str, point: Point) -> None:
-        if not as_json:
-            say(errors, _line(source, knob, point))
-
-    def report_trial(source: str, knob: str, trial: Trial) -> None:
-        if not as_json:
-            say(errors, f"trial {trial.number}: {_line(source, knob, trial.point)}  {_values(trial)}")
-
-    with errors.status("quantizing and coding …"):
+    with shown(errors, quiet, verbose, results=not as_json) as progress:
         inspection, fits = generator.fit(
             script,
             weights,
@@ -194,10 +171,9 @@ def fit(
             key=key,
             evaluate=metric,
             points=points,
-            report=report,
             study=StudyOptions(storage, trials, study, seed),
-            report_trial=report_trial,
             budget=budget,
+            progress=progress,
             **packing(carrier, allow, header, compressor, include, bundle, safe, skip_step, step, keep_name, broadcast),
         )
     if as_json:
@@ -208,22 +184,12 @@ def fit(
     say(console, f"{output}: {inspection.size:,} bytes, {unused:,} below the budget of {budget:,}")
 
 
-def _line(source: str, knob: str, point: Point) -> str:
-    metric = "" if point.metric is None else f"  metric {point.metric:.6f}"
-    return f"{source}: {knob} = {point.value:.6g}  {point.bytes:,} bytes{metric}"
-
-
-def _values(trial: Trial) -> str:
-    shown = {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in trial.values.items()}
-    return ", ".join(f"{name} = {value}" for name, value in shown.items())
-
-
 def _table(fits: list[Fit]) -> Table:
     table = Table(title="points", box=box.SIMPLE_HEAD, title_justify="left")
     for column in ("recipe", "knob", "value", "bytes", "metric", "options", ""):
         table.add_column(column, justify="right" if column in ("value", "bytes", "metric") else "left")
     for one in fits:
-        rows = [(trial.point, _values(trial)) for trial in one.trials] or [(point, "") for point in one.points]
+        rows = [(trial.point, trial.options()) for trial in one.trials] or [(point, "") for point in one.points]
         for point, options in sorted(rows, key=lambda row: row[0].bytes):
             metric = "" if point.metric is None else f"{point.metric:.6f}"
             mark = "chosen" if point == one.best else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from generator.codecs.rans_coder import choose_lanes
 from generator.fields import Field
 from generator.filters.center import Center
 from generator.measure.bench import integer_arrays, order0_bytes
+from generator.progress import Listener, track
 from generator.recipes.recipe import Recipe
 from generator.weights.checkpoint import load_checkpoint
 from runtime_stub.rans import rans_matrix
@@ -79,16 +80,16 @@ def analyze(
     *,
     recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
     key: str | None = None,
-    progress: Callable[[str], None] = lambda name: None,
+    progress: Listener | None = None,
 ) -> Analysis:
-    """Measure every tensor; arguments and errors as for `generator.measure.bench.bench`."""
-    arrays = integer_arrays(weights, recipe, key)
+    """Measure every tensor, each a step of stage "analyze"; arguments and errors as for `generator.measure.bench.bench`."""
+    arrays = integer_arrays(weights, recipe, key, progress)
     checkpoint = load_checkpoint(weights, key)
     last_of_role: dict[str, Array] = {}
     seen: dict[tuple[tuple[int, ...], bytes], str] = {}
     tensors = []
-    for name, array in arrays.items():
-        progress(name)
+    for name in track(arrays, "analyze", progress):
+        array = arrays[name]
         role = re.sub(r"\d+", "*", name)
         first = seen.setdefault((array.shape, array.tobytes()), name)
         weights_of = checkpoint.tensors[name]

@@ -7,6 +7,8 @@ import time
 import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ from generator import codecs, filters
 from generator.codecs.chain import DECODERS, Chain
 from generator.errors import CheckError, InputError
 from generator.fields import Field, specs_of
-from generator.measure.external import external_runs
+from generator.measure.external import ExternalRun, external_runs
+from generator.progress import Listener, logger, track
 from generator.recipes.coding import chain_of
 from generator.recipes.forms import as_recipe
 from generator.recipes.recipe import Recipe
@@ -70,7 +73,7 @@ def bench(
     recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
     key: str | None = None,
     external: bool = True,
-    progress: Callable[[str], None] = lambda name: None,
+    progress: Listener | None = None,
 ) -> Bench:
     """Code the integers that a checkpoint is quantized to with every codec.
 
@@ -79,35 +82,36 @@ def bench(
         recipe: a Recipe, its table, or the path of a TOML file; None for the default recipe.
         key: where in a nested checkpoint the state dict is.
         external: also run lrzip and zpaq, where they are installed.
-        progress: told the name of each codec before it runs.
+        progress: told of each tensor that is quantized, and of each codec, as stage "bench".
 
     Raises:
         InputError: the checkpoint or the recipe is unusable, or no tensor is quantized to integers.
         CheckError: a codec did not give back what went in.
     """
-    arrays = integer_arrays(weights, recipe, key)
+    arrays = integer_arrays(weights, recipe, key, progress)
     elements = sum(array.size for array in arrays.values())
     bound = sum(order0_bytes(array) for array in arrays.values())
-    measurements = []
     fields = [Field(array, "symbols", name) for name, array in arrays.items()]
-    for chain in _chains(fields):
-        progress(str(chain))
-        measurements.append(_measure(chain, fields, bound))
+    runs = [(str(chain), partial(_measure, chain, fields, bound)) for chain in _chains(fields)]
     if external:
-        for run in external_runs(arrays, progress):
-            bits = 8 * run.bytes / elements
-            to_bound = run.bytes / bound if bound else None
-            measurements.append(Measurement(run.name, run.bytes, bits, to_bound, run.encode_seconds, run.decode_seconds, None))
+        runs += [(name, partial(_measure_external, run, elements, bound)) for name, run in external_runs(arrays)]
+    measurements = []
+    for name, run in track(runs, "bench", progress, itemgetter(0)):
+        measurements.append(run())
+        logger("bench").info("%s: %d bytes", name, measurements[-1].bytes)
     raw = sum(array.nbytes for array in arrays.values())
     return Bench(str(weights), len(arrays), elements, raw, round(bound), sorted(measurements, key=lambda m: m.bytes))
 
 
 def integer_arrays(
-    weights: str | Path, recipe: Recipe | Mapping[str, Any] | str | Path | None, key: str | None
+    weights: str | Path,
+    recipe: Recipe | Mapping[str, Any] | str | Path | None,
+    key: str | None,
+    progress: Listener | None = None,
 ) -> dict[str, Array]:
     """Tensor name → its symbols, for every tensor that is integer or that the recipe quantizes to integers."""
     checkpoint = load_checkpoint(weights, key)
-    quantized, _ = quantize_checkpoint(checkpoint, as_recipe(recipe))
+    quantized, _ = quantize_checkpoint(checkpoint, as_recipe(recipe), progress=progress)
     arrays = {}
     for name, tensor in checkpoint.tensors.items():
         symbols = quantized[name].arrays[0]
@@ -168,3 +172,11 @@ def _measure(chain: Chain, fields: Sequence[Field], bound: float) -> Measurement
         del decoded
     elements = sum(field.array.size for field in fields)
     return Measurement(str(chain), size, 8 * size / elements, size / bound if bound else None, encode, decode, peak)
+
+
+def _measure_external(run: Callable[[], ExternalRun], elements: int, bound: float) -> Measurement:
+    done = run()
+    to_bound = done.bytes / bound if bound else None
+    return Measurement(
+        done.name, done.bytes, 8 * done.bytes / elements, to_bound, done.encode_seconds, done.decode_seconds, None
+    )

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,8 @@ class _Program:
     decode: tuple[str, ...]
 
 
+_Cost = tuple[int, float, float]  # bytes, seconds to encode, seconds to decode
+
 PROGRAMS = (
     _Program(
         "lrzip -z -L 9",
@@ -49,26 +52,32 @@ PROGRAMS = (
 )
 
 
-def external_runs(arrays: Mapping[str, Array], progress: Callable[[str], None]) -> Iterator[ExternalRun]:
-    """Run what is on the PATH; for each program a run without sorting, and one with sorting where that makes a role smaller."""
+def external_runs(arrays: Mapping[str, Array]) -> Iterator[tuple[str, Callable[[], ExternalRun]]]:
+    """Runs of what is on the PATH, by name: each program without sorting, and sorted where that makes a role smaller."""
     groups: dict[tuple[str, str], list[Array]] = {}
     for name, array in arrays.items():
         groups.setdefault((re.sub(r"\d+", "*", name), array.dtype.str), []).append(array)
     for program in PROGRAMS:
-        if not shutil.which(program.encode[0]):
-            continue
-        progress(f"{program.name}, grouped")
-        plain = [_compress(program, _grouped(group)) for group in groups.values()]
-        yield _sum(f"{program.name}, grouped", plain)
-        progress(f"{program.name}, grouped and sorted")
-        best = []
-        for group, unsorted in zip(groups.values(), plain, strict=True):
-            orders = [row_order(rans_matrix(array), "similarity") for array in group]
-            indices = [order.astype("<u2" if len(order) <= 2**16 else "<u4") for order in orders]
-            permutations = compress_raw(b"".join(order.tobytes() for order in indices), 0, 1, 1)
-            size, encode, decode = _compress(program, _grouped(group, orders))
-            best.append(min(unsorted, (size + len(permutations), encode, decode)))
-        yield _sum(f"{program.name}, grouped and sorted", best)
+        if shutil.which(program.encode[0]):
+            plain = cache(partial(_plain, program, [*groups.values()]))
+            yield (name := f"{program.name}, grouped"), partial(_sum, name, plain)
+            best = partial(_sorted, program, [*groups.values()], plain)
+            yield (name := f"{program.name}, grouped and sorted"), partial(_sum, name, best)
+
+
+def _plain(program: _Program, groups: list[list[Array]]) -> list[_Cost]:
+    return [_compress(program, _grouped(group)) for group in groups]
+
+
+def _sorted(program: _Program, groups: list[list[Array]], plain: Callable[[], list[_Cost]]) -> list[_Cost]:
+    best = []
+    for group, unsorted in zip(groups, plain(), strict=True):
+        orders = [row_order(rans_matrix(array), "similarity") for array in group]
+        indices = [order.astype("<u2" if len(order) <= 2**16 else "<u4") for order in orders]
+        permutations = compress_raw(b"".join(order.tobytes() for order in indices), 0, 1, 1)
+        size, encode, decode = _compress(program, _grouped(group, orders))
+        best.append(min(unsorted, (size + len(permutations), encode, decode)))
+    return best
 
 
 def _grouped(group: list[Array], orders: list[Array] | None = None) -> bytes:
@@ -78,7 +87,7 @@ def _grouped(group: list[Array], orders: list[Array] | None = None) -> bytes:
     return b"".join(np.ascontiguousarray(matrix.T).tobytes() for matrix in matrices)
 
 
-def _compress(program: _Program, data: bytes) -> tuple[int, float, float]:
+def _compress(program: _Program, data: bytes) -> _Cost:
     with tempfile.TemporaryDirectory(prefix="golfpack-bench-") as folder:
         Path(folder, "raw").write_bytes(data)
         start = time.perf_counter()
@@ -104,6 +113,6 @@ def _run(command: tuple[str, ...], folder: str) -> None:
         raise CheckError(f"{command[0]} fails: {lines[-1] if lines else completed.returncode}")
 
 
-def _sum(name: str, runs: list[tuple[int, float, float]]) -> ExternalRun:
-    sizes, encode, decode = zip(*runs, strict=True)
+def _sum(name: str, costs: Callable[[], list[_Cost]]) -> ExternalRun:
+    sizes, encode, decode = zip(*costs(), strict=True)
     return ExternalRun(name, sum(sizes), sum(encode), sum(decode))

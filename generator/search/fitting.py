@@ -5,19 +5,20 @@ The recipe marks its knob, see `generator.recipes.marks`.
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
 from generator.errors import CheckError, InputError
-from generator.payload import Payload
-from generator.quantizers import Knob, Quantized
+from generator.payload import Payload, check_decodes_to
+from generator.progress import Listener, Stage
+from generator.quantizers import Quantized
 from generator.recipes.marks import find_knob, with_value
-from generator.recipes.recipe import make_recipe
+from generator.recipes.recipe import Recipe, make_recipe
+from generator.search.bracketing import EVALUATIONS, search
+from generator.search.results import Fit, Point
 from generator.specs import check_table
 from generator.statistics import Statistics
 from generator.user_code import call, name_of
@@ -26,59 +27,11 @@ from generator.weights.checkpoint import Checkpoint
 from generator.weights.encode import code
 from generator.weights.quantize import Cache, quantize_checkpoint
 
-EVALUATIONS = 12
-CLOSE = 0.001  # share of the budget that may stay unused
 Evaluate = Callable[[dict[str, Tensor]], Any]
 
 
-@dataclass(frozen=True)
-class Point:
-    """One evaluation: the knob's value, the artifact's size in bytes, and the metric if one was asked for."""
-
-    value: float
-    bytes: int
-    metric: float | None = None
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One proposal of a study: the values of the options that it searches, and the largest artifact they allow."""
-
-    number: int
-    values: dict[str, Any]
-    point: Point
-
-
-@dataclass
-class Fit:
-    """The search for one recipe.
-
-    Attributes:
-        recipe: its name.
-        knob: the option that was searched.
-        points: in the order in which they were evaluated.
-        best: the largest artifact within the budget.
-        table: the recipe at that point, the marks replaced by the value.
-        trials: of the study, where more than the knob was searched.
-    """
-
-    recipe: str
-    knob: str
-    points: list[Point] = field(default_factory=list)
-    best: Point | None = None
-    table: dict[str, Any] = field(default_factory=dict)
-    trials: list[Trial] = field(default_factory=list)
-
-    @property
-    def metric(self) -> float:
-        """Of the chosen point; infinite, the worst, where there is none or it is NaN."""
-        known = None if self.best is None else self.best.metric
-        return math.inf if known is None or math.isnan(known) else known
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values; numbers that JSON has none of (NaN, infinities) as null."""
-        values: dict[str, Any] = _finite(asdict(self))
-        return values
+class NothingFitsError(CheckError):
+    """No value of the knob fits the budget."""
 
 
 def check_budget(budget: Any) -> None:
@@ -107,139 +60,90 @@ def metric_of(evaluate: Evaluate, state_dict: dict[str, Tensor]) -> float:
 def search_recipe(
     checkpoint: Checkpoint,
     table: Mapping[str, Any],
-    source: str,
+    title: str,
     *,
     statistics: Statistics | None = None,
     budget: int,
     size: Callable[[Payload], int],
     evaluate: Evaluate | None = None,
-    report: Callable[[str, str, Point], None] | None = None,
+    at_each_point: bool = True,
     start: float | None = None,
+    progress: Listener | None = None,
 ) -> Fit:
     """Search the knob of one recipe on the real size of the artifact.
 
-    Only what the knob changes is quantized and coded again.
+    Only what the knob changes is quantized and coded again. The payload of the best point is kept, and proven.
 
     Args:
         checkpoint: the weights.
         table: the recipe's table, the knob marked.
-        source: its name for messages.
+        title: its name for messages.
         statistics: of calibration.
         budget: bytes that the artifact may have.
         size: bytes of the artifact with a given payload.
-        evaluate: metric of a state dict, asked at each point.
-        report: called with recipe, knob and point after each evaluation.
+        evaluate: metric of a state dict.
+        at_each_point: whether the metric is asked at each point, or at the best alone.
         start: a value of the knob that is known to be near.
+        progress: told of each point, as stage "fit", and of the stages that make it.
 
     Raises:
         InputError: the recipe is unusable.
-        CheckError: no value of the knob fits the budget.
+        NothingFitsError: no value of the knob fits the budget.
+        CheckError: the payload does not decode to what was quantized.
     """
     check_budget(budget)
-    check_table(table, source)
-    knob = find_knob(table, source)
-    result = Fit(source, knob.name)
+    check_table(table, title)
+    knob = find_knob(table, title)
     cache = Cache()
+    points: list[Point] = []
+    best: Point | None = None
+    kept: _Made | None = None  # what the best point was made to
 
     def measure(value: float) -> Point:
-        recipe = make_recipe(with_value(table, value), source)
-        quantized, codecs = quantize_checkpoint(checkpoint, recipe, statistics, cache)
-        total = size(code(quantized, codecs, checkpoint.names, cache))
-        metric = metric_of(evaluate, state_dict_of(quantized, checkpoint)) if evaluate is not None else None
+        nonlocal best, kept
+        made = _make(checkpoint, make_recipe(with_value(table, value), title), statistics, cache, progress)
+        total = size(made.payload)
+        metric = metric_of(evaluate, made.state_dict()) if evaluate is not None and at_each_point else None
         point = Point(value, total, metric)
-        result.points.append(point)
-        cache.forget_old_streams()
-        if report is not None:
-            report(source, knob.name, point)
+        points.append(point)
+        if point.beats(best, budget):
+            best, kept = point, made
+        stage.log.info("%s", point.describe(title, knob.name))
+        stage.step(point.describe(title, knob.name), point)
         return point
 
-    result.best = search(knob, budget, measure, start)
-    if result.best is None:
-        least = min(point.bytes for point in result.points)
-        raise CheckError(
-            f"{source}: no {knob.name} from {knob.low:g} to {knob.high:g} fits the budget of {budget:,} bytes; the smallest "
-            f"artifact found has {least:,}"
+    with Stage("fit", progress, EVALUATIONS, title) as stage:
+        search(knob, budget, measure, start)
+    if best is None or kept is None:
+        raise NothingFitsError(
+            f"{title}: no {knob.name} from {knob.low:g} to {knob.high:g} fits the budget of {budget:,} bytes; the smallest "
+            f"artifact found has {min(point.bytes for point in points):,}"
         )
-    result.table = with_value(table, result.best.value)
-    return result
+    weights = kept.state_dict()
+    with Stage("decode", progress):
+        check_decodes_to(kept.payload.data, weights)
+    if evaluate is not None and not at_each_point:
+        best = replace(best, metric=metric_of(evaluate, weights))
+    return Fit(title, knob.name, points, best, with_value(table, best.value), payload=kept.payload)
 
 
-def search(knob: Knob, budget: int, measure: Callable[[float], Point], start: float | None = None) -> Point | None:
-    """The largest point within the budget, by at most EVALUATIONS calls; stops CLOSE below the budget.
+@dataclass(frozen=True)
+class _Made:
+    """What one value of the knob gives: a payload, and what it must decode to."""
 
-    It begins at `start`, or where such searches usually end.
+    payload: Payload
+    quantized: Mapping[str, Quantized]
+    names: Mapping[str, list[str]]
 
-    `measure` must shrink as the knob grows, but for small irregularities.
-    """
-    to_axis: Callable[[float], float] = math.log2 if knob.logarithmic else float
-    from_axis: Callable[[float], float] = (lambda x: 2.0**x) if knob.logarithmic else float
-    low, high = to_axis(knob.low), to_axis(knob.high)
-    target = math.log(budget * (1 - CLOSE / 2))
-    best: Point | None = None
-
-    def excess(position: float) -> float:
-        """Logarithm of the size over the target; 0 when that is close enough."""
-        nonlocal best
-        point = measure(min(max(from_axis(position), knob.low), knob.high))
-        if point.bytes <= budget and (best is None or point.bytes > best.bytes):
-            best = point
-        return 0.0 if (1 - CLOSE) * budget <= point.bytes <= budget else math.log(point.bytes) - target
-
-    usual = to_axis(knob.usual if start is None else start)
-    position = usual if low < usual < high else (low + high) / 2
-    stride = (high - low) / (16 if start is None else 256)
-    newest = position, excess(position)
-    left = EVALUATIONS - 1
-    while left and newest[1]:  # outwards until there is a bracket
-        outer = min(high, newest[0] + stride) if newest[1] > 0 else max(low, newest[0] - stride)
-        if outer == newest[0]:
-            return best
-        previous, newest = newest, (outer, excess(outer))
-        left, stride = left - 1, 2 * stride
-        if previous[1] * newest[1] < 0:
-            _narrow(newest, previous, excess, left)
-            break
-    return best
+    def state_dict(self) -> dict[str, Tensor]:
+        """The state dict that the artifact will load."""
+        return {name: q.tensor() for first, q in self.quantized.items() for name in self.names[first]}
 
 
-def _narrow(newest: tuple[float, float], other: tuple[float, float], function: Callable[[float], float], calls: int) -> None:
-    """Close a bracket in on a zero: inverse quadratic interpolation where that is safe, bisection elsewhere.
-
-    T. R. Chandrupatla, "A new hybrid quadratic/bisection algorithm for finding the zero of a nonlinear function without
-    using derivatives", Advances in Engineering Software 28 (1997). Ends when the function gives 0, or after so many calls.
-    """
-    (x1, f1), (x2, f2) = newest, other
-    share = 0.5
-    for _ in range(calls):
-        x = x1 + share * (x2 - x1)
-        f = function(x)
-        if not f:
-            return
-        if f * f1 > 0:
-            x3, f3 = x1, f1
-        else:
-            x3, f3, x2, f2 = x2, f2, x1, f1
-        x1, f1 = x, f
-        xi, phi = (x1 - x2) / (x3 - x2), (f1 - f2) / (f3 - f2)
-        share = 0.5
-        if phi**2 < xi and (1 - phi) ** 2 < 1 - xi:
-            share = f1 / (f2 - f1) * f3 / (f2 - f3) + (x3 - x1) / (x2 - x1) * f1 / (f3 - f1) * f2 / (f3 - f2)
-        share = min(max(share, 0.01), 0.99)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def state_dict_of(quantized: Mapping[str, Quantized], checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """The state dict that the artifact will load."""
-    return {name: q.tensor() for first, q in quantized.items() for name in checkpoint.names[first]}
-
-
-def points_json(fits: list[Fit], budget: int) -> str:
-    """All points of all recipes, for `--points`."""
-    return json.dumps({"budget": budget, "fits": [one.to_json() for one in fits]}, indent=2, allow_nan=False) + "\n"
+def _make(
+    checkpoint: Checkpoint, recipe: Recipe, statistics: Statistics | None, cache: Cache, progress: Listener | None
+) -> _Made:
+    quantized, codings = quantize_checkpoint(checkpoint, recipe, statistics, cache, progress)
+    payload = code(quantized, codings, checkpoint.names, cache, progress)
+    cache.forget_old_streams()
+    return _Made(payload, quantized, checkpoint.names)

@@ -10,7 +10,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from zlib import crc32
 
@@ -19,15 +19,17 @@ import torch
 from generator.defaults import TRIALS
 from generator.errors import CheckError, InputError
 from generator.payload import Payload
+from generator.progress import Listener, Stage
 from generator.recipes.marks import Choices, Range, find_knob, find_searched, with_value, with_values
 from generator.recipes.recipe import make_recipe
-from generator.search.fitting import Evaluate, Fit, Point, Trial, check_budget, metric_of, search_recipe, state_dict_of
+from generator.search.fitting import Evaluate, NothingFitsError, check_budget, search_recipe
+from generator.search.results import Fit, Point, Trial
 from generator.specs import check_table
 from generator.statistics import Statistics
 from generator.user_code import name_of
 from generator.visible import first_line
 from generator.weights.checkpoint import Checkpoint
-from generator.weights.quantize import quantize_checkpoint
+from generator.weights.encode import encode_checkpoint
 
 
 @dataclass(frozen=True)
@@ -50,22 +52,22 @@ class StudyOptions:
 def search_study(
     checkpoint: Checkpoint,
     table: Mapping[str, Any],
-    source: str,
+    title: str,
     options: StudyOptions,
     *,
     statistics: Statistics | None = None,
     budget: int,
     size: Callable[[Payload], int],
     evaluate: Evaluate,
-    report: Callable[[str, str, Trial], None] | None = None,
+    progress: Listener | None = None,
 ) -> Fit:
     """Search all marked options of one recipe.
 
     Args:
-        checkpoint, table, source, statistics, budget, size: as for `search_recipe`.
+        checkpoint, table, title, statistics, budget, size: as for `search_recipe`.
         options: of the study.
         evaluate: metric of a state dict, less is better; asked once per trial, at the largest artifact within the budget.
-        report: called with recipe, knob and trial after each trial of this process.
+        progress: told of each trial of this process, as stage "study", and of the stages that make it.
 
     Returns:
         The best trial of the whole study, whichever machine ran it.
@@ -75,13 +77,15 @@ def search_study(
         CheckError: no trial fits the budget.
     """
     check_budget(budget)
-    check_table(table, source)
-    searched = find_searched(table, source)
-    knob = find_knob(table, source)
+    check_table(table, title)
+    searched = find_searched(table, title)
+    knob = find_knob(table, title)
     study = _open(options, options.name or _fingerprint(checkpoint, table, statistics, budget))
     optuna = _optuna()
+    best_here: tuple[Trial, Payload | None] | None = None
 
     def run(trial: Any) -> float:
+        nonlocal best_here
         try:
             values = {mark.name: _suggest(trial, mark) for mark in searched}
         except ValueError as error:  # Optuna's, of ranges and choices that changed within one study
@@ -91,38 +95,72 @@ def search_study(
             fit = search_recipe(
                 checkpoint,
                 with_values(table, values),
-                source,
+                title,
                 statistics=statistics,
                 budget=budget,
                 size=size,
+                evaluate=evaluate,
+                at_each_point=False,
                 start=sorted(known)[len(known) // 2] if known else None,
+                progress=_without_results(progress),
             )
-        except CheckError as error:
+        except NothingFitsError as error:
+            stage.step(f"trial {trial.number}: {error}")
             raise optuna.TrialPruned(str(error)) from error
         assert fit.best is not None
-        quantized, _ = quantize_checkpoint(checkpoint, make_recipe(fit.table, source), statistics)
-        metric = metric_of(evaluate, state_dict_of(quantized, checkpoint))
         trial.set_user_attr("value", fit.best.value)
         trial.set_user_attr("bytes", fit.best.bytes)
-        if report is not None:
-            report(source, knob.name, Trial(trial.number, values, Point(fit.best.value, fit.best.bytes, metric)))
-        return math.inf if math.isnan(metric) else metric  # Optuna counts NaN as a failure, as if nothing had fitted
+        done = Trial(trial.number, values, fit.best)
+        stage.log.info("%s", done.describe(title, knob.name))
+        stage.step(done.describe(title, knob.name), done)
+        # Optuna counts NaN as a failure, as if nothing had fitted.
+        done = Trial(trial.number, values, replace(fit.best, metric=fit.metric))
+        if best_here is None or _rank(done) < _rank(best_here[0]):
+            best_here = done, fit.payload
+        return fit.metric
 
     try:
-        study.optimize(run, n_trials=options.trials)
+        with Stage("study", progress, options.trials, title) as stage:
+            study.optimize(run, n_trials=options.trials)
     except optuna.exceptions.OptunaError as error:
         raise InputError(f"study {study.study_name!r} in storage {options.storage}: {first_line(error)}") from error
-    complete = [one for one in study.trials if one.state == optuna.trial.TrialState.COMPLETE]
+    trials = _finished(study, title, evaluate, budget)
+    best = min(trials, key=_rank)
+    filled = with_value(with_values(table, best.values), best.point.value)
+    if best_here is not None and best_here[0].number == best.number:
+        payload = best_here[1]
+    else:  # another process ran it
+        payload = encode_checkpoint(checkpoint, make_recipe(filled, title), statistics, progress)
+    return Fit(title, knob.name, [one.point for one in trials], best.point, filled, trials, payload)
+
+
+def _rank(trial: Trial) -> tuple[float, int]:
+    """The less, the better."""
+    assert trial.point.metric is not None
+    return trial.point.metric, trial.number
+
+
+def _finished(study: Any, title: str, evaluate: Evaluate, budget: int) -> list[Trial]:
+    """All trials of a study that fit the budget, whoever ran them.
+
+    Raises:
+        InputError: they are not golfpack's, or the metric is no number for any of them.
+        CheckError: there are none.
+    """
+    complete = [one for one in study.trials if one.state == _optuna().trial.TrialState.COMPLETE]
     if any("value" not in one.user_attrs or "bytes" not in one.user_attrs for one in complete):
         raise InputError(f"study {study.study_name!r} holds trials that are not golfpack's; choose another --study")
-    finished = [_trial(one) for one in complete]
-    if not finished:
-        raise CheckError(f"{source}: none of {len(study.trials)} trials fits the budget of {budget:,} bytes")
-    if all(one.point.metric == math.inf for one in finished):
-        raise InputError(f"{source}: the metric {name_of(evaluate)} is not a finite number for any of {len(finished)} trials")
-    best = min(finished, key=lambda one: (one.point.metric, one.number))
-    filled = with_value(with_values(table, best.values), best.point.value)
-    return Fit(source, knob.name, [one.point for one in finished], best.point, filled, finished)
+    trials = [_trial(one) for one in complete]
+    if not trials:
+        raise CheckError(f"{title}: none of {len(study.trials)} trials fits the budget of {budget:,} bytes")
+    if all(one.point.metric == math.inf for one in trials):
+        raise InputError(f"{title}: the metric {name_of(evaluate)} is not a finite number for any of {len(trials)} trials")
+    return trials
+
+
+def _without_results(progress: Listener | None) -> Listener | None:
+    """For what makes a trial: its points are no results of the study."""
+    return None if progress is None else lambda event: progress(replace(event, result=None))
 
 
 def _suggest(trial: Any, mark: Range | Choices) -> Any:

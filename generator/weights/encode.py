@@ -14,6 +14,7 @@ from generator.errors import InputError
 from generator.fields import Field, specs_of
 from generator.payload import Payload, StoredTensor, Stream, check_decodes_to, write_payload
 from generator.payload.manifest import check_writable
+from generator.progress import Listener, Stage, logger, track
 from generator.quantizers import Quantized
 from generator.recipes.coding import Coding
 from generator.recipes.forms import as_recipe
@@ -28,6 +29,7 @@ def encode_state_dict(
     state_dict: Mapping[str, Any],
     recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
     statistics: Statistics | str | Path | None = None,
+    progress: Listener | None = None,
 ) -> bytes:
     """Quantize and code a state dict in memory.
 
@@ -36,6 +38,7 @@ def encode_state_dict(
         recipe: a Recipe, its table, or the path of a TOML file; None for the default recipe, or with statistics for
             `waterfill` wherever they tell of a tensor.
         statistics: calibration statistics, or their file, for quantizers that use them.
+        progress: told of each step; see `generator.progress`.
 
     Returns:
         The payload, which `decode_payload` and the packed script turn into the same tensors, bit for bit.
@@ -44,19 +47,25 @@ def encode_state_dict(
         InputError: a tensor or the recipe is unusable.
     """
     statistics = as_statistics(statistics)
-    return encode_checkpoint(from_state_dict(state_dict), as_recipe(recipe, statistics), statistics).data
+    return encode_checkpoint(from_state_dict(state_dict), as_recipe(recipe, statistics), statistics, progress).data
 
 
-def encode_checkpoint(checkpoint: Checkpoint, recipe: Recipe, statistics: Statistics | None = None) -> Payload:
+def encode_checkpoint(
+    checkpoint: Checkpoint, recipe: Recipe, statistics: Statistics | None = None, progress: Listener | None = None
+) -> Payload:
     """The payload of a checkpoint; errors as for `encode_state_dict`. What it decodes to is compared before it is returned."""
-    quantized, codings = quantize_checkpoint(checkpoint, recipe, statistics)
-    payload = code(quantized, codings, checkpoint.names, Cache())
+    quantized, codings = quantize_checkpoint(checkpoint, recipe, statistics, progress=progress)
+    payload = code(quantized, codings, checkpoint.names, Cache(), progress)
     check_decodes_to(payload.data, {name: q.tensor() for name, q in quantized.items()})
     return payload
 
 
 def code(
-    quantized: Mapping[str, Quantized], codings: Mapping[str, Coding], names: Mapping[str, list[str]], cache: Cache
+    quantized: Mapping[str, Quantized],
+    codings: Mapping[str, Coding],
+    names: Mapping[str, list[str]],
+    cache: Cache,
+    progress: Listener | None = None,
 ) -> Payload:
     """The smallest payload of the plans for these arrays, its loader included.
 
@@ -65,6 +74,7 @@ def code(
         codings: first name → what the recipe says of its codec.
         names: first name → all its names.
         cache: streams that are coded already.
+        progress: told of the planning, as stage "plan", and of each plan that is coded in full, as stage "code".
 
     Raises:
         InputError: an array can't be coded, or all of them are too much for a payload.
@@ -72,19 +82,27 @@ def code(
     check_writable({name: result.arrays for name, result in quantized.items()}, names)
     fields = [field for name, result in quantized.items() for field in result.fields(name)]
     dequantizers = frozenset(result.dequantizer for result in quantized.values())
-    plans = plan(fields, [codings[field.tensor].of(field) for field in fields], dequantizers)
+    with Stage("plan", progress):
+        plans = plan(fields, [codings[field.tensor].of(field) for field in fields], dequantizers)
     written = []
     refusal = InputError("there is nothing to code")
-    for one in plans:
+    for one in track(plans, "code", progress, _label):
         try:
             payload = write(quantized, fields, one, names, cache)
         except InputError as error:
             refusal = error
             continue
-        written.append((len(payload.data) + loader_bytes(payload.decoders, dequantizers), payload))
+        size = len(payload.data), len(payload.data) + loader_bytes(payload.decoders, dequantizers)
+        logger("code").info("by %s: payload of %d bytes, with its loader about %d", _label(one), *size)
+        written.append((size[1], payload))
     if not written:
         raise refusal
     return min(written, key=lambda pair: pair[0])[1]
+
+
+def _label(chosen: Plan) -> str:
+    """A plan for people: its chains, each once."""
+    return "; ".join(dict.fromkeys(map(str, chosen.chains)))
 
 
 @dataclass

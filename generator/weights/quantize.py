@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torch import Tensor
+
 from generator.codecs.chain import Chain, Coded
 from generator.errors import InputError
 from generator.fields import Field
+from generator.progress import Listener, logger, track
 from generator.quantizers import Quantized, Quantizer
 from generator.recipes.coding import Coding
 from generator.recipes.recipe import Recipe
 from generator.statistics import Statistics, TensorStatistics, load_statistics
 from generator.weights.checkpoint import Checkpoint
+
+log = logger("quantize")
 
 
 @dataclass
@@ -44,9 +51,20 @@ class Cache:
 
 
 def quantize_checkpoint(
-    checkpoint: Checkpoint, recipe: Recipe, statistics: Statistics | None = None, cache: Cache | None = None
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    statistics: Statistics | None = None,
+    cache: Cache | None = None,
+    progress: Listener | None = None,
 ) -> tuple[dict[str, Quantized], dict[str, Coding]]:
     """What each tensor becomes, and how it is coded; what the cache knows is not computed again.
+
+    Args:
+        checkpoint: the tensors.
+        recipe: which quantizer and codec each gets.
+        statistics: of calibration.
+        cache: of earlier calls with the same checkpoint and statistics.
+        progress: told of each tensor that is quantized, as stage "quantize".
 
     Raises:
         InputError: a tensor, the recipe or the statistics are unusable.
@@ -56,16 +74,28 @@ def quantize_checkpoint(
         statistics.check_against(checkpoint.tensors, checkpoint.names)
     choices = recipe.choose(checkpoint.tensors, checkpoint.names)
     known = {name: _known(name, checkpoint, choices[name].quantizer, recipe, statistics) for name in checkpoint.tensors}
-    for name, tensor in checkpoint.tensors.items():
+    counts = Counter(choice.quantizer.id for choice in choices.values())
+    log.info("by %s: %s", recipe.title, ", ".join(f"{count} × {id}" for id, count in sorted(counts.items())))
+    outdated = [
+        name for name, choice in choices.items() if name not in cache.quantized or cache.quantized[name][0] != choice.quantizer
+    ]
+    for name in track(outdated, "quantize", progress):
         quantizer = choices[name].quantizer
-        if name in cache.quantized and cache.quantized[name][0] == quantizer:
-            continue
         try:
-            cache.quantized[name] = quantizer, quantizer.quantize(name, tensor, known[name])
+            cache.quantized[name] = quantizer, _quantize(name, checkpoint.tensors[name], quantizer, known[name])
         except InputError as error:
             raise InputError(f"{error} ({recipe.title})") from error
     quantized = {name: cache.quantized[name][1] for name in checkpoint.tensors}
     return quantized, {name: choice.codec for name, choice in choices.items()}
+
+
+def _quantize(name: str, tensor: Tensor, quantizer: Quantizer, statistics: TensorStatistics | None) -> Quantized:
+    started = time.perf_counter()
+    result = quantizer.quantize(name, tensor, statistics)
+    arrays = " + ".join(f"{array.dtype}{list(array.shape)}" for array in result.arrays)
+    seconds = time.perf_counter() - started
+    log.debug("%s %s by %r: %s %s in %.2f s", name, list(tensor.shape), quantizer, result.dequantizer, arrays, seconds)
+    return result
 
 
 def _known(
