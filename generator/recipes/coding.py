@@ -42,7 +42,7 @@ class Coding:
         return chosen if isinstance(chosen, Auto) else chosen.fitting(field) or Auto()
 
 
-def coding_of(spec: str | Mapping[str, Any]) -> Coding:
+def coding_of(spec: Any) -> Coding:
     """The coding that an id or a table stands for.
 
     Raises:
