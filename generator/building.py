@@ -1,4 +1,4 @@
-"""The main job: checkpoint → quantize → code → payload → render → minify → carry → write."""
+"""The main job: checkpoint → quantize → code → payload → render → minify → compress → carry → write."""
 
 from __future__ import annotations
 
@@ -106,9 +106,9 @@ def encode(
     checkpoint = _checkpoint(weights, key)
     quantized = _quantize(checkpoint, recipe, statistics, progress)
     payload = encode_quantized(quantized, progress)
-    read = read_back(Written(payload.data), place, None)
-    write(read, payload, progress)
-    return read.inspection
+    draft = read_back(Written(payload.data), place, None)
+    write(draft, payload, progress)
+    return draft.inspection
 
 
 def fit(
@@ -248,7 +248,7 @@ def _finish(
     progress: Listener | None,
 ) -> Inspection:
     """Read back, compared, and written."""
-    read = read_back(emitted.written, job.output, budget)
-    compared = compare(job.script.path, read, payload, check, progress) if check is not None else []
-    write(read, payload, progress)
-    return replace(read.inspection, notes=[*emitted.notes, *compared])
+    draft = read_back(emitted.written, job.output, budget)
+    compared = compare(job.script.path, draft, payload, check, progress) if check is not None else []
+    write(draft, payload, progress)
+    return replace(draft.inspection, notes=[*emitted.notes, *compared])

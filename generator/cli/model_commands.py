@@ -56,7 +56,7 @@ def calibrate(
         str, typer.Argument(metavar="MODULE:FUNCTION", help="Function that returns (model, batches, loss); a .py file will do.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Statistics file to write (.safetensors).")],
-    statistics: Annotated[Kind, typer.Option(help="Moments per token (one pass), or also per sequence (two passes).")] = Kind[
+    statistics: Annotated[Kind, typer.Option(help="Per token (one pass), or also per sequence (two passes).")] = Kind[
         "sequence"
     ],
     self_generate: Annotated[int, typer.Option(min=0, help="Sample so many sequences from the model; no data needed.")] = 0,
@@ -108,7 +108,7 @@ def calibrate(
     say(
         console,
         f"{output}: {len(collected.shapes)} weights, {collected.tokens:,} tokens in {collected.sequences:,} sequences, "
-        f"moments per {collected.kind}",
+        f"statistics per {collected.kind}",
     )
     for name, reason in collected.missing.items():
         say(console, f"no statistics of {name}: {reason}")
