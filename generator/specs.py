@@ -57,7 +57,7 @@ def construct(kind: str, registry: Mapping[str, Callable[..., Made]], spec: Any)
         InputError: neither of these, an unknown id or option, or a value that the option can't have.
     """
     if not isinstance(spec, str | Mapping):
-        raise InputError(f"a {kind} must be a name or a table, not {shown(spec)}")
+        raise InputError(f"{kind} must be an id, or a table with one, not {shown(spec)}")
     options = {} if isinstance(spec, str) else dict(spec)
     name = spec if isinstance(spec, str) else options.pop("id", None)
     if name is None:
