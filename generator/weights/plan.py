@@ -6,7 +6,7 @@ import ast
 import itertools
 import json
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -70,6 +70,22 @@ def loader_bytes(decoders: frozenset[str], dequantizers: frozenset[str]) -> int:
     return len(compress_lzma(minify(ast.Module([loader], [])).encode(), quick=True))
 
 
+@dataclass(frozen=True)
+class _Group:
+    """Arrays that are alike, so that one chain is best for all: their places, and the bytes that each candidate takes."""
+
+    numbers: tuple[int, ...]
+    sizes: tuple[float, ...]
+
+
+@dataclass(frozen=True, order=True)
+class _Mix:
+    """Candidates of which each is best for some group: expected bytes of the streams, and which candidate each group has."""
+
+    streams: float
+    chosen: tuple[int, ...]
+
+
 def _rank(candidates: Sequence[Chain], fields: Sequence[Field], loader: Callable[[frozenset[str]], int]) -> list[Plan]:
     """The mixes of chains that promise most, best first.
 
@@ -78,39 +94,53 @@ def _rank(candidates: Sequence[Chain], fields: Sequence[Field], loader: Callable
         fields: what is to be coded.
         loader: what the decoders of a set of ids cost in the artifact; slow, so it is asked only where the answer can matter.
     """
-    groups: dict[Hashable, list[int]] = {}
-    for number, field in enumerate(fields):
-        key = field.array.dtype.str, field.array.shape, field.role, field.elements
-        groups.setdefault(key, []).append(number)
-    members = list(groups.values())
-    sizes = [[expected_bytes(chain, [fields[n] for n in numbers]) for chain in candidates] for numbers in members]
+    groups = _groups(candidates, fields)
     overheads = [chain.codec.stream_bytes(specs_of(fields)) + STREAM_BYTES for chain in candidates]
-    mixes = []
-    for size in range(1, min(len(candidates), len(groups)) + 1):
-        for subset in itertools.combinations(range(len(candidates)), size):
-            chosen = [min(subset, key=row.__getitem__) for row in sizes]
-            if set(chosen) == set(subset):  # else a smaller subset makes the same choice
-                streams = sum(row[c] for row, c in zip(sizes, chosen, strict=True)) + sum(overheads[c] for c in subset)
-                mixes.append((streams, subset, chosen))
     least_loader = loader(frozenset())
     plans: list[Plan] = []
-    for streams, subset, chosen in sorted(mixes):
-        if math.isinf(streams) or (len(plans) == MOST_PLANS and streams + least_loader >= plans[-1].expected):
+    for mix in sorted(_mixes(groups, overheads)):
+        if len(plans) == MOST_PLANS and mix.streams + least_loader >= plans[-1].expected:
             break
-        shares = [[(row[c], n) for row, d, n in zip(sizes, chosen, members, strict=True) if d == c] for c in subset]
-        if any(_refused(candidates[c], fields, share) for c, share in zip(subset, shares, strict=True)):
+        if any(_refused(number, candidates[number], mix, groups, fields) for number in set(mix.chosen)):
             continue
-        chains = {n: candidates[c] for c, numbers in zip(chosen, members, strict=True) for n in numbers}
-        expected = streams + loader(frozenset(name for c in subset for name in candidates[c].ids))
+        chains = {n: candidates[c] for c, group in zip(mix.chosen, groups, strict=True) for n in group.numbers}
+        expected = mix.streams + loader(frozenset(name for c in mix.chosen for name in candidates[c].ids))
         plans.append(Plan(tuple(chains[number] for number in range(len(fields))), expected))
         plans = sorted(plans, key=lambda one: one.expected)[:MOST_PLANS]
     return plans
 
 
-def _refused(chain: Chain, fields: Sequence[Field], share: list[tuple[float, list[int]]]) -> bool:
-    """Whether a reader would not take one stream of these groups of arrays, each given with its expected bytes."""
-    members = [fields[number] for _, numbers in share for number in numbers]
-    return bool(chain.refuses(members, int(sum(size for size, _ in share)) + chain.codec.stream_bytes(specs_of(members))))
+def _groups(candidates: Sequence[Chain], fields: Sequence[Field]) -> list[_Group]:
+    """Arrays of one dtype, shape and role together."""
+    alike: dict[Hashable, list[int]] = {}
+    for number, field in enumerate(fields):
+        alike.setdefault((field.array.dtype.str, field.array.shape, field.role, field.elements), []).append(number)
+    members = [(numbers, [fields[number] for number in numbers]) for numbers in alike.values()]
+    return [_Group(tuple(n), tuple(expected_bytes(chain, f) for chain in candidates)) for n, f in members]
+
+
+def _mixes(groups: Sequence[_Group], overheads: Sequence[int]) -> Iterator[_Mix]:
+    """Every set of candidates that serves all groups, and uses each of its own.
+
+    Args:
+        groups: what they are to serve.
+        overheads: bytes of one stream more of each candidate.
+    """
+    for size in range(1, min(len(overheads), len(groups)) + 1):
+        for subset in itertools.combinations(range(len(overheads)), size):
+            chosen = tuple(min(subset, key=group.sizes.__getitem__) for group in groups)
+            if set(chosen) == set(subset):  # else a smaller subset makes the same choice
+                streams = sum(group.sizes[c] for group, c in zip(groups, chosen, strict=True))
+                if not math.isinf(streams):
+                    yield _Mix(streams + sum(overheads[c] for c in subset), chosen)
+
+
+def _refused(number: int, chain: Chain, mix: _Mix, groups: Sequence[_Group], fields: Sequence[Field]) -> bool:
+    """Whether a reader would not take the stream that a candidate has in a mix."""
+    share = [group for group, c in zip(groups, mix.chosen, strict=True) if c == number]
+    members = [fields[n] for group in share for n in group.numbers]
+    expected = int(sum(group.sizes[number] for group in share))
+    return bool(chain.refuses(members, expected + chain.codec.stream_bytes(specs_of(members))))
 
 
 def expected_bytes(chain: Chain, fields: Sequence[Field]) -> float:
