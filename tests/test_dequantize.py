@@ -15,7 +15,9 @@ from test_calibrated_quantizers import statistics_of, weights, whole
 from test_payload import sealed
 
 import generator
+from generator import dequantizers
 from generator.errors import InputError
+from generator.fields import ROLES
 from generator.payload import decode_payload
 from runtime_stub.dequantize import grid, groups, scale
 
@@ -99,3 +101,26 @@ def test_packed_grids_and_groups_run_on_other_pythons(tmp_path: Path, script: Pa
     output = run_python(numpy_python(version, numpy), artifact, cwd=Path("/"), environment={"PYTHONPATH": str(tmp_path)})
     assert output == expected_output(artifact)
     assert torch.isfinite(generator.unpack(artifact).state_dict["w"]).all()
+
+
+def test_what_is_known_of_the_arrays() -> None:
+    """Role, and what of the tensor's matrix each runs along."""
+    symbols = np.zeros((6, 8), "i1")
+    known: list[tuple[str, tuple[np.ndarray, ...], list[tuple[str, str, str]]]] = [
+        ("keep", (np.zeros((6, 8), "<i2"),), [("raw", "all", "bfloat16")]),
+        ("scale", (symbols, np.ones((6, 1), "<f2")), [("symbols", "all", ""), ("scales", "rows", "")]),
+        ("scale", (symbols, np.ones((1, 8), "<f2")), [("symbols", "all", ""), ("scales", "columns", "")]),
+        ("scale", (symbols, np.ones((1, 1), "<f2")), [("symbols", "all", ""), ("scales", "", "")]),
+        ("groups", (symbols, np.ones((6, 2), "<f2")), [("symbols", "all", ""), ("scales", "groups", "")]),
+        ("groups", (symbols.reshape(2, 3, 8), np.ones((6, 2), "<f2")), [("symbols", "all", ""), ("scales", "groups", "")]),
+        (
+            "grid",
+            (symbols, np.ones((6, 1), "i1"), np.ones((1, 8), "i1")),
+            [("symbols", "all", ""), ("exponents", "rows", ""), ("exponents", "columns", "")],
+        ),
+    ]
+    for name, arrays, expected in known:
+        fields = dequantizers.REGISTRY[name].fields("w", "bfloat16", arrays)
+        assert [(field.role, field.along, field.elements) for field in fields] == expected
+        assert {field.tensor for field in fields} == {"w"}
+        assert {field.role for field in fields} <= set(ROLES)

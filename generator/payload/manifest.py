@@ -43,8 +43,8 @@ class Stream:
         return [stage[0] for stage in self.stages]
 
     def __str__(self) -> str:
-        codec, *filters = reversed(self.ids)
-        return f"{codec} ({', '.join(reversed(filters))})" if filters else codec
+        *filters, codec = self.ids
+        return ", ".join([codec, *filters])
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ class _Stub:
 
 
 def render_loader(
-    codecs: Iterable[str],
+    decoders: Iterable[str],
     dequantizers: Iterable[str],
     payload_name: str,
     reader: tuple[str, Sequence[int | str]] = ("read_span", (0, -1)),
@@ -41,7 +41,7 @@ def render_loader(
     """The loader as a function definition, without docstrings and annotations.
 
     Args:
-        codecs: ids of the codecs that the payload uses.
+        decoders: ids of the codecs and filters that the payload uses.
         dequantizers: ids of the dequantizers that it uses.
         payload_name: the global variable that will hold the bytes of the file with the payload.
         reader: function of runtime_stub.carriage that reads the payload, and its arguments after the file:
@@ -49,9 +49,9 @@ def render_loader(
         broadcast: whether one process of each node decodes, where there is a process group.
         bound: names that the script binds; builtins among them are imported, lest the loader gets the script's.
     """
-    decoders = {codec: DECODERS[codec] for codec in sorted(codecs)}
+    undo = {name: DECODERS[name] for name in sorted(decoders)}
     rebuilders = {dequantizer: DEQUANTIZERS[dequantizer] for dequantizer in sorted(dequantizers)}
-    functions: list[Callable[..., Any]] = [*decoders.values(), *rebuilders.values()]
+    functions: list[Callable[..., Any]] = [*undo.values(), *rebuilders.values()]
     modules = [f"{STUB}.{module}" for module in ("payload", "tensors", "carriage")]
     stub = _collect([*modules, *(function.__module__ for function in functions)])
     roots = {"checked", "read_payload", "make_tensors", reader[0], *(function.__name__ for function in functions)}
@@ -67,7 +67,7 @@ def render_loader(
         imports=[ast.unparse(node) for node in imports],
         definitions=[ast.unparse(node) for node in definitions],
         payload=payload_name,
-        decoders={codec: function.__name__ for codec, function in decoders.items()},
+        decoders={name: function.__name__ for name, function in undo.items()},
         dequantizers={dequantizer: function.__name__ for dequantizer, function in rebuilders.items()},
     )
     loader = _Stripper().visit(ast.parse(text)).body[0]
