@@ -14,7 +14,7 @@ from generator.filters import Filter
 from generator.limits import Specs
 from runtime_stub.split import Array
 
-MOST_STAGES = 8
+MOST_ARRAYS = 1 << 18  # that filters make of those of a stream; each costs a decoder some microseconds
 
 # What a manifest may name, and the function in runtime_stub that undoes it.
 DECODERS: dict[str, Callable[..., list[Array]]] = {
@@ -109,16 +109,20 @@ def check_stages(size: int, specs: Specs, stages: Sequence[Sequence[Any]], count
     Raises:
         ValueError: an id is unknown, or options are malformed or ask for too much.
     """
-    if not 1 <= len(stages) <= MOST_STAGES:
-        raise ValueError(f"a stream has {len(stages)} stages; at least 1 and at most {MOST_STAGES} are known")
+    if not stages:
+        raise ValueError("a stream has no stages")
     for stage in stages:
         if not isinstance(stage, list) or not stage or not isinstance(stage[0], str):
             raise ValueError("a stream has a malformed stage")
+    if len({stage[0] for stage in stages}) < len(stages):
+        raise ValueError("a stream has the same stage twice")  # which would multiply what each may ask for
     *before, (codec, *options) = stages
     for name, *its in before:
         if name not in filters.REGISTRY:
             raise ValueError(f"unknown filter {name[:40]!r}")
         specs = filters.REGISTRY[name].check(size, specs, its, (len(counts), counts))
+        if len(specs) > MOST_ARRAYS:
+            raise ValueError(f"the filters of a stream make {len(specs):,} arrays, above the limit of {MOST_ARRAYS:,}")
     if codec not in codecs.REGISTRY:
         raise ValueError(f"unknown codec {codec[:40]!r}")
     codecs.REGISTRY[codec].check(size, specs, options)

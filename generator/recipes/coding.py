@@ -15,7 +15,7 @@ from typing import Any
 from generator import codecs, filters
 from generator.codecs.auto import Auto
 from generator.codecs.base import Codec
-from generator.codecs.chain import MOST_STAGES, Chain
+from generator.codecs.chain import Chain
 from generator.errors import InputError
 from generator.fields import ROLES, Field
 from generator.specs import construct
@@ -71,6 +71,7 @@ def chain_of(spec: Any) -> Chain | Auto:
         if asked:
             raise InputError("codec 'auto' chooses filters by itself; name a codec to have some of your own")
         return codec
-    if len(asked) >= MOST_STAGES:
-        raise InputError(f"codec {codec.id!r} has {len(asked)} filters; a stream holds at most {MOST_STAGES - 1}")
-    return Chain(codec, tuple(construct("filter", filters.REGISTRY, one) for one in asked))
+    chosen = tuple(construct("filter", filters.REGISTRY, one) for one in asked)
+    if len({one.id for one in chosen}) < len(chosen):
+        raise InputError(f"codec {codec.id!r} has the same filter twice: {', '.join(one.id for one in chosen)}")
+    return Chain(codec, chosen)
