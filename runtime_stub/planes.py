@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,7 +30,7 @@ def undo_planes(decode: Any, specs: Specs, earlier: Any, layouts: Sequence[Seque
     arrays = []
     for (dtype, shape), layout in zip(specs, layouts):
         # One dimension: arithmetic on arrays without any gives numpy scalars of other dtypes.
-        words = np.zeros(np.prod(shape, dtype=int), "<u%d" % np.dtype(dtype).itemsize)
+        words = np.zeros(math.prod(shape), "<u%d" % np.dtype(dtype).itemsize)
         for bits in layout:
             words <<= bits
             words |= next(planes).reshape(-1)
