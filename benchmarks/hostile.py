@@ -32,7 +32,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -183,12 +183,13 @@ def memory(field: str) -> int:
     return int(Path("/proc/self/status").read_text().split(f"{field}:")[1].split()[0]) << 10
 
 
-def trial(mutant: Mutant, name: str, digest: str | None, folder: Path) -> dict[str, Any]:
-    """Everything about one mutant, in this process."""
+def trial(mutant: Mutant, name: str, digest: str | None, folder: Path, tell: Callable[[Any], None]) -> None:
+    """Everything about one mutant, in this process; what is known before it is run is told first."""
     path = place(mutant, folder, name)
     peak_reset()
     before = memory("VmRSS")
     outcomes = read_file(path, changed=digest is not None)
+    tell({"kind": mutant.kind, "outcomes": outcomes, "ran": False})
     if digest is not None:
         outcome = run_file(path, digest)
         if outcome.startswith("traceback"):
@@ -196,7 +197,7 @@ def trial(mutant: Mutant, name: str, digest: str | None, folder: Path) -> dict[s
         outcomes.append(outcome)
     if memory("VmHWM") - before > PEAK:
         outcomes.append("peak")
-    return {"kind": mutant.kind, "outcomes": outcomes}
+    tell({"kind": mutant.kind, "outcomes": outcomes, "ran": True})
 
 
 def batch(mutants: list[Mutant], name: str, digest: str | None) -> Iterator[dict[str, Any]]:
@@ -210,15 +211,17 @@ def batch(mutants: list[Mutant], name: str, digest: str | None) -> Iterator[dict
             _child(mutants[done : done + BATCH], name, digest, writer)
         os.close(writer)
         with os.fdopen(reader) as lines:
-            results = [json.loads(line) for line in lines]
+            told = [json.loads(line) for line in lines]
         status = os.waitpid(child, 0)[1]
+        results = [result for result in told if result["ran"]]
         yield from results
         done += len(results)
         if os.WIFSIGNALED(status):
-            yield {
-                "kind": mutants[done].kind,
-                "outcomes": ["hang" if os.WTERMSIG(status) in {signal.SIGALRM, signal.SIGPROF} else "crash"],
-            }
+            hangs = os.WTERMSIG(status) in {signal.SIGALRM, signal.SIGPROF}
+            known = told[-1]["outcomes"] if told and not told[-1]["ran"] else []
+            # A changed bootstrap may do anything, once it is run.
+            outcome = "changed code fails" if hangs and known and not mutants[done].only_data else "hang" if hangs else "crash"
+            yield {"kind": mutants[done].kind, "outcomes": [*known, outcome]}
             done += 1
         elif not results:
             raise RuntimeError(f"a process ended with status {status}")
@@ -234,16 +237,19 @@ def _child(mutants: list[Mutant], name: str, digest: str | None, writer: int) ->
         warnings.simplefilter("ignore")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         with os.fdopen(writer, "w") as results, tempfile.TemporaryDirectory(prefix="golfpack-hostile-") as root:
+
+            def tell(result: Any) -> None:
+                results.write(json.dumps(result) + "\n")
+                results.flush()
+
             for number, mutant in enumerate(mutants):
                 folder = Path(root, str(number))
                 folder.mkdir()
                 signal.setitimer(signal.ITIMER_PROF, SECONDS)
                 signal.alarm(6 * SECONDS)
-                result = trial(mutant, name, digest, folder)
+                trial(mutant, name, digest, folder, tell)
                 signal.setitimer(signal.ITIMER_PROF, 0)
                 signal.alarm(0)
-                results.write(json.dumps(result) + "\n")
-                results.flush()
                 shutil.rmtree(folder)
         status = 0
     finally:

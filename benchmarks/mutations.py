@@ -56,6 +56,16 @@ def data_spans(carrier: str, data: bytes) -> list[Span]:
     return [literal.span(1), *([(comment + 2, len(data))] if comment >= 0 else [])]
 
 
+def _bootstrap(carrier: str, data: bytes) -> bytes:
+    """What Python finds beside coded bytes: a quote among them ends their literal, and what follows is code."""
+    if carrier not in {"base85", "sidecar"}:
+        return b""
+    quote = data.find(b'=b"') + 3
+    end = data.find(b'"', quote)
+    comment = data.find(b"\n#", end)
+    return data[:quote] + data[end : comment if comment >= 0 else len(data)]
+
+
 def _span(random_: random.Random, start: int, end: int) -> Span:
     """A short stretch, more often very short."""
     first = random_.randrange(start, end)
@@ -164,6 +174,7 @@ def mutate(written: Written, carrier: str, random_: random.Random) -> Mutant:
             kind = random_.choice(list(IN_PLACE))
             changed = IN_PLACE[kind](main, span, random_)
             only_data = any(start <= span[0] and span[1] <= end for start, end in spans)
+            only_data = only_data and (bool(name) or _bootstrap(carrier, changed) == _bootstrap(carrier, main))
         if changed != main:
             files = {**beside, name: changed} if name else beside
             return Mutant(written.main if name else changed, files, kind, only_data)

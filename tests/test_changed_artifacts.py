@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import string
 import subprocess
 import sys
 from pathlib import Path
@@ -263,3 +264,17 @@ def test_what_reads_back_as_something_else_is_not_written(tmp_path: Path, monkey
     with pytest.raises(InputError, match="changed or damaged"):
         generator.wrap(tmp_path / "plain.py", tmp_path / "out.py")
     assert not (tmp_path / "out.py").exists()
+
+
+def test_no_other_variable_of_the_program_takes_the_payloads_place(tmp_path: Path) -> None:
+    """Where it uses all short names but one, another of them is not what the loader reads."""
+    script, path = tmp_path / "script.py", tmp_path / "out.py"
+    names = string.ascii_uppercase[:-1]
+    script.write_text(f"from runtime_stub import load_state_dict\n{' = '.join(names)} = load_state_dict()\nprint(A, H)\n")
+    generator.build(script, {"w": torch.ones(3)}, path, skip_steps=["globals"])
+    data = path.read_bytes()
+    place = data.index(b'\nZ=open(__file__,"rb")') + 1
+    for name in names:
+        path.write_bytes(data[:place] + name.encode() + data[place + 1 :])
+        with pytest.raises(InputError, match=f"its bootstrap uses the names {name}, ZZ, ZX where golfpack uses ZZ, ZY, ZX"):
+            generator.verify(path)

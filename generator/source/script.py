@@ -137,10 +137,17 @@ def imports_of(tree: ast.AST) -> Iterator[str]:
                 yield name
 
 
-def identifiers(tree: ast.AST) -> set[str]:
-    """Every name that occurs in the tree: variables, attributes, arguments, definitions, imports."""
+def identifiers(tree: ast.AST, read: str = "") -> set[str]:
+    """Every name that occurs in the tree: variables, attributes, arguments, definitions, imports.
+
+    Args:
+        tree: any.
+        read: a variable that does not count where its value is read.
+    """
     found = set()
     for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id == read and isinstance(node.ctx, ast.Load):
+            continue
         for field in ("id", "attr", "arg", "name", "asname", "rest"):
             value = getattr(node, field, None)
             if isinstance(value, str):
@@ -158,9 +165,9 @@ def free_names(tree: ast.Module, payload_name: str = "") -> tuple[str, str, str]
 
     Args:
         tree: the program.
-        payload_name: the first of them, where the program is one that already refers to it.
+        payload_name: the first of them, where the program is one that already refers to it; nothing in it may bind that.
     """
-    taken = identifiers(tree) - {payload_name}
+    taken = identifiers(tree, read=payload_name)
     stars = any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.walk(tree))
     single = [chr(code) for code in range(ord("Z"), ord("A") - 1, -1)]
     candidates = ("".join(letters) for length in itertools.count(1) for letters in itertools.product(single, repeat=length))
