@@ -21,10 +21,10 @@ from generator.errors import CheckError, InputError
 from generator.quantizers import REGISTRY, Quantized, knobs
 from generator.quantizers.rtn import Rtn
 from generator.recipes.marks import find_knob, with_value
-from generator.search import fitting
 from generator.search.bracketing import EVALUATIONS, search
 from generator.search.results import Point
 from generator.statistics import Statistics
+from generator.weights import encode
 
 KNOB = 'quantizer = { id = "rtn", bits = 6, scale = "sdclip", k = "fit" }'
 RECIPE = f'[[rule]]\npattern = "w"\n{KNOB}\n\n[[rule]]\npattern = "*"\nquantizer = "fp16"\n'
@@ -182,10 +182,10 @@ def test_the_winner_is_quantized_and_checked_once(tmp_path: Path, script: Path, 
         return quantize(self, name, *rest)  # type: ignore[arg-type]
 
     checked: list[bytes] = []
-    check = fitting.check_decodes_to
+    check = encode.check_decodes_to
     monkeypatch.setattr(Rtn, "quantize", counted)
-    monkeypatch.setattr(fitting, "check_decodes_to", lambda data, weights: check(data, weights) or checked.append(data))
-    monkeypatch.setattr("generator.building.encode_checkpoint", lambda *_: pytest.fail("the winner is made again"))
+    monkeypatch.setattr(encode, "check_decodes_to", lambda data, weights: check(data, weights) or checked.append(data))
+    monkeypatch.setattr("generator.building.encode_quantized", lambda *_: pytest.fail("the winner is made again"))
     rules = [{"pattern": "w", "quantizer": {"id": "rtn", "scale": "sdclip", "k": "fit"}}, {"pattern": "*", "quantizer": "int8"}]
     recipes = [{"codec": codec, "rule": rules} for codec in ("zlib", "lzma")]
     state = {"w": weights(64, 96), "other": weights(64, 96, seed=1)}

@@ -101,14 +101,14 @@ def test_build_wrap_and_encode_tell_of_their_stages(tmp_path: Path, script: Path
     generator.build(script, checkpoint, tmp_path / "a.py", progress=events, check=generator.RunCheck())
     runs = events.runs()
     stages = list(dict.fromkeys(event.stage for event in events))
-    assert stages == ["quantize", "plan", "code", "minify", "check", "write"]
+    assert stages == ["quantize", "plan", "code", "decode", "minify", "check", "write"]
     [quantized] = runs["quantize"]
     # lm_head.weight is embed.weight, stored once.
     names = ["blocks.0.gain", "blocks.0.weight", "blocks.1.weight", "embed.weight", "mask", "steps"]
     assert sorted(event.detail for event in quantized[:-1]) == names
     events.clear()
     generator.encode(checkpoint, tmp_path / "a.gpk", progress=events)
-    assert [*events.runs()] == ["quantize", "plan", "code", "write"]
+    assert [*events.runs()] == ["quantize", "plan", "code", "decode", "write"]
     events.clear()
     (tmp_path / "plain.py").write_text("print(1)\n")
     generator.wrap(tmp_path / "plain.py", tmp_path / "b.py", progress=events)
