@@ -18,7 +18,7 @@ from torch import nn
 
 from generator.calibration.language_model import Logits, generate, language_model_loss, plain_logits
 from generator.calibration.passes import Loss, check_weights, collect_statistics
-from generator.calibration.processes import init_distributed
+from generator.calibration.processes import process_group
 from generator.errors import InputError
 from generator.progress import Listener
 from generator.statistics import Statistics
@@ -29,10 +29,10 @@ __all__ = [
     "calibrate",
     "collect_statistics",
     "generate",
-    "init_distributed",
     "language_model_loss",
     "load_function",
     "plain_logits",
+    "process_group",
 ]
 
 

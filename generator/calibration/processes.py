@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -16,13 +18,28 @@ from generator.user_code import call
 Key = TypeVar("Key")
 
 
-def init_distributed() -> None:
-    """Join torchrun's process group, when there is one to join."""
+@contextmanager
+def process_group() -> Iterator[int]:
+    """Join torchrun's process group, when there is one to join, and leave it at the end; gives this process's rank.
+
+    A group that is left to the interpreter's end may abort the process there: its threads still run.
+
+    Raises:
+        InputError: it can't be joined.
+    """
     size = os.environ.get("WORLD_SIZE", "1")
     if not size.isdecimal():
         raise InputError(f"the environment's WORLD_SIZE must be a number of processes, not {size!r}")
-    if int(size) > 1 and dist.is_available() and not dist.is_initialized():
+    joins = int(size) > 1 and dist.is_available() and not dist.is_initialized()
+    if joins:
         call("the process group can't be joined", dist.init_process_group, "nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+        if joins:
+            dist.barrier()  # the first process serves the others, so it leaves last
+    finally:
+        if joins and dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def seed_process(seed: int) -> None:

@@ -72,27 +72,24 @@ def calibrate(
 ) -> None:
     """Collect the statistics that gptq and waterfill use, from your model and batches; also under torchrun."""
     check_output(output, [where.rpartition(":")[0]])
-    import torch.distributed as dist
+    from generator.calibration import process_group
 
-    from generator.calibration import init_distributed
-
-    init_distributed()
-    function = load_function(where)
-    first = not dist.is_initialized() or dist.get_rank() == 0
-    with shown(errors, quiet or not first, verbose if first else 0) as progress:
-        collected = generator.calibrate(
-            call(f"{where} fails", function),
-            kind=statistics.value,
-            self_generate=self_generate,
-            length=length,
-            temperature=temperature,
-            top_k=top_k,
-            batch=batch,
-            start=start,
-            seed=seed,
-            progress=progress,
-        )
-    if not first:
+    with process_group() as rank:
+        function = load_function(where)
+        with shown(errors, quiet or rank > 0, 0 if rank else verbose) as progress:
+            collected = generator.calibrate(
+                call(f"{where} fails", function),
+                kind=statistics.value,
+                self_generate=self_generate,
+                length=length,
+                temperature=temperature,
+                top_k=top_k,
+                batch=batch,
+                start=start,
+                seed=seed,
+                progress=progress,
+            )
+    if rank:
         return
     collected.save(output)
     if as_json:
