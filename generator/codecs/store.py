@@ -27,23 +27,19 @@ class Store(Codec):
 
     @classmethod
     def check(cls, size: int, specs: Specs, options: Sequence[Any]) -> None:
-        _check(size, specs, options)
-
-
-def _check(size: int, specs: Specs, options: Sequence[Any]) -> None:
-    """Each array has a width and a minimum, and the stream is as long as the widths say."""
-    if len(options) != 1 or not isinstance(options[0], list) or len(options[0]) != len(specs):
-        raise ValueError("a store stream does not give each array a width and a minimum")
-    expected = 0
-    for pair, (dtype, shape) in zip(options[0], specs, strict=True):
-        bits = 8 * np.dtype(dtype).itemsize
-        if not isinstance(pair, list) or len(pair) != 2 or not is_integer(pair[0], 0, bits):
-            raise ValueError("a store stream has a malformed width")
-        if not is_integer(pair[1], -(2**63), 2**63 - 1):
-            raise ValueError("a store stream has a malformed minimum")
-        expected += -(-math.prod(shape) * pair[0] // 8)
-    if size != expected:
-        raise ValueError(f"a store stream has {size:,} bytes where its arrays take {expected:,}")
+        # Each array has a width and a minimum, and the stream is as long as the widths say.
+        if len(options) != 1 or not isinstance(options[0], list) or len(options[0]) != len(specs):
+            raise ValueError("a store stream does not give each array a width and a minimum")
+        expected = 0
+        for pair, (dtype, shape) in zip(options[0], specs, strict=True):
+            bits = 8 * np.dtype(dtype).itemsize
+            if not isinstance(pair, list) or len(pair) != 2 or not is_integer(pair[0], 0, bits):
+                raise ValueError("a store stream has a malformed width")
+            if not is_integer(pair[1], -(2**63), 2**63 - 1):
+                raise ValueError("a store stream has a malformed minimum")
+            expected += -(-math.prod(shape) * pair[0] // 8)
+        if size != expected:
+            raise ValueError(f"a store stream has {size:,} bytes where its arrays take {expected:,}")
 
 
 def pack_bits(values: Array, width: int) -> bytes:
