@@ -12,6 +12,7 @@ from typing_extensions import Unpack
 
 from generator.audit.checking import RunCheck
 from generator.audit.inspection import Inspection
+from generator.audit.packed_script import open_script
 from generator.carriers import Written
 from generator.defaults import BUDGET
 from generator.emit import Emitted, Emitter
@@ -26,7 +27,7 @@ from generator.recipes.recipe import Recipe
 from generator.search.comparing import best_of, search_recipes
 from generator.search.results import Fit, points_json
 from generator.search.study import StudyOptions
-from generator.source.script import Script, read_script
+from generator.source.script import Script
 from generator.statistics import Statistics
 from generator.weights.checkpoint import Checkpoint, from_state_dict, load_checkpoint, select_state_dict
 from generator.weights.encode import encode_quantized
@@ -49,7 +50,7 @@ def build(
     """Pack a script and its weights into one self-extracting file.
 
     Args:
-        script: Python source that calls `runtime_stub.load_state_dict()`.
+        script: Python source that calls `runtime_stub.load_state_dict()`, or an artifact of one.
         weights: a checkpoint file, or a state dict in memory.
         output: the file to write; replaced only when everything has worked.
         recipe: a Recipe, its table, or the path of a TOML file; None for the default recipe, or with statistics for
@@ -197,8 +198,8 @@ def _job(script: str | Path, packing: PackingOptions, outputs: Sequence[str | Pa
     files = _paths(script, *inputs, *packing.get("include", ()))
     for number, output in enumerate(outputs):
         check_output(output, [*files, *outputs[:number]])
-    parsed = read_script(script)
-    options = packing_options(parsed, packing)
+    parsed, carried = open_script(script)
+    options = packing_options(parsed, packing, carried)
     for output in outputs:
         check_output(output, options.bundle.paths)
     return _Job(parsed, Emitter(parsed, options), check_output(outputs[0]))

@@ -82,8 +82,8 @@ class PackingOptions(TypedDict, total=False):
     broadcast: bool | None
 
 
-def packing_options(script: Script, packing: PackingOptions) -> Options:
-    """What the emitter goes by.
+def packing_options(script: Script, packing: PackingOptions, carried: Bundle | None = None) -> Options:
+    """What the emitter goes by; `carried` is what a script brings along that was packed before.
 
     Raises:
         InputError: an unknown name, or a file that can't be carried.
@@ -99,6 +99,6 @@ def packing_options(script: Script, packing: PackingOptions) -> Options:
             frozenset(packing.get("extra_steps", ())),
             frozenset(packing.get("keep_names", ())),
         ),
-        collect_bundle(script.path, script.tree, packing.get("include", ()), packing.get("local_modules", True)),
+        collect_bundle(script.path, script.tree, packing.get("include", ()), packing.get("local_modules", True), carried),
         packing.get("broadcast"),
     )

@@ -77,7 +77,19 @@ def read_artifact(path: str | Path, written: Written | None = None) -> Artifact:
     """
     path = Path(path)
     data = read_input(path, limit=FILE_LIMIT) if written is None else written.main
+    return _read_own(path, data, written) or _open_foreign(path, data)
 
+
+def find_artifact(path: str | Path) -> Artifact | None:
+    """Open a file that golfpack made; None for any other.
+
+    Raises:
+        InputError: it is missing, too large or damaged.
+    """
+    return _read_own(Path(path), read_input(path, limit=FILE_LIMIT))
+
+
+def _read_own(path: Path, data: bytes, written: Written | None = None) -> Artifact | None:
     def open_beside(name: str) -> bytes:
         if written is None:
             return read_input(path.resolve().parent / name, limit=FILE_LIMIT)
@@ -97,7 +109,7 @@ def read_artifact(path: str | Path, written: Written | None = None) -> Artifact:
         raise InputError(f"{path}: its code is nested too deeply to read") from error
     if _CLAIMS.search(data):
         raise InputError(f"{path} is an artifact that was changed or damaged: it is not what golfpack writes, byte for byte")
-    return _open_foreign(path, data)
+    return None
 
 
 def _open(path: Path, size: int, carrier: str, found: ReadBack) -> Artifact:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from generator.audit.bounded_decoders import RefusedError
 from generator.audit.literals import Evaluator
 from generator.errors import InputError
-from generator.source.script import identifiers
+from generator.source.collecting import Bundle, Module
+from generator.source.script import READ_FILE, STUB, identifiers
 
 _FINDER = frozenset({"meta_path", "ExecutionLoader", "spec_from_loader", "get_source"})
 _NAME_LIMIT = 200  # bytes of one part of a path; what file systems take, less what a temporary file's name adds
@@ -28,7 +29,8 @@ def carried_files(tree: ast.Module) -> dict[str, bytes]:
     """
     found: dict[str, bytes] = {}
     try:
-        for name, data in [*_modules(tree), *_data_files(tree)]:
+        modules = [(_place(name, is_package), source.encode()) for name, is_package, source in _modules(tree)]
+        for name, data in [*modules, *_data_files(tree)]:
             _add(found, name, data)
     except RefusedError as error:
         raise InputError(f"what the artifact carries can't be read: {error}") from error
@@ -37,6 +39,32 @@ def carried_files(tree: ast.Module) -> dict[str, bytes]:
         if name.casefold() in folders:
             raise InputError(f"the artifact carries {name!r} as a file and as a folder")
     return found
+
+
+def restore_bundle(tree: ast.Module, path: Path) -> tuple[ast.Module, Bundle]:
+    """Undo `generator.source.bundle.add_bundle`: the script without what it carries, and that.
+
+    Args:
+        tree: of an artifact whose `carried_files` could be read; changed in place.
+        path: the artifact.
+    """
+    modules = {
+        name: Module(source.encode(), is_package, path / _place(name, is_package))
+        for name, is_package, source in _modules(tree)
+    }
+    files = dict(_data_files(tree))
+    finders = _finders(tree)
+    tree.body = [node for node in tree.body if node.__dict__.get("name") not in finders and _given_to(node, finders) is None]
+    return ast.fix_missing_locations(_ReaderRestorer().visit(tree)), Bundle(modules, files)
+
+
+class _ReaderRestorer(ast.NodeTransformer):
+    """Puts back the import of `read_file` for the functions that hold the files."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        if _returns(node) is None:
+            return self.generic_visit(node)
+        return ast.ImportFrom(STUB, [ast.alias(READ_FILE, node.name if node.name != READ_FILE else None)], 0)
 
 
 def _add(found: dict[str, bytes], name: str, data: bytes) -> None:
@@ -55,15 +83,32 @@ def _add(found: dict[str, bytes], name: str, data: bytes) -> None:
     found[name] = data
 
 
-def _modules(tree: ast.Module) -> Iterator[tuple[str, bytes]]:
-    """The dictionary that the module-level call of the finder is given."""
-    finders = {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and identifiers(node) >= _FINDER}
+def _place(module: str, is_package: bool) -> str:
+    """Where a module lies, relative to the script's folder."""
+    return module.replace(".", "/") + ("/__init__.py" if is_package else ".py")
+
+
+def _finders(tree: ast.Module) -> set[str]:
+    """Names of the functions that make modules importable: one, where there are any."""
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and identifiers(node) >= _FINDER}
+
+
+def _given_to(node: ast.stmt, finders: set[str]) -> ast.expr | None:
+    """The argument of a call of a finder; None for another statement."""
+    call = node.value if isinstance(node, ast.Expr) else None
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.func.id not in finders:
+        return None
+    return call.args[0] if call.args else call
+
+
+def _modules(tree: ast.Module) -> Iterator[tuple[str, bool, str]]:
+    """Dotted name, whether it is a package, and source of each module that the module-level call of the finder is given."""
+    finders = _finders(tree)
     evaluator = _evaluator(tree.body)
     for node in tree.body:
-        call = node.value if isinstance(node, ast.Expr) else None
-        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.func.id not in finders:
+        modules = _given_to(node, finders)
+        if modules is None:
             continue
-        modules = call.args[0] if call.args else None
         if not isinstance(modules, ast.Dict):
             raise RefusedError(f"line {node.lineno}: the modules are not given as a dictionary")
         for key, value in zip(modules.keys, modules.values, strict=True):
@@ -76,7 +121,7 @@ def _modules(tree: ast.Module) -> Iterator[tuple[str, bytes]]:
             ):
                 raise RefusedError(f"line {value.lineno}: not a module's name and source")
             is_package, source = module
-            yield name.replace(".", "/") + ("/__init__.py" if is_package else ".py"), source.encode()
+            yield name, bool(is_package), source
 
 
 def _data_files(tree: ast.AST, outer: tuple[ast.stmt, ...] = ()) -> Iterator[tuple[str, bytes]]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from generator.audit.artifact import read_artifact
+from generator.audit.artifact import find_artifact, read_artifact
 from generator.audit.execution import execute
 from generator.audit.likeness import Line, comparable_lines, difference, variation
 from generator.carriers import Written
@@ -129,7 +129,8 @@ def check_written(script: Path, written: Written, name: str, payload: bytes | No
         if payload is not None:
             (folder / "payload.gpk").write_bytes(payload)
             variables["GOLFPACK_PAYLOAD"] = str(folder / "payload.gpk")
-        original = _run(script.resolve(), variables, options, f"script {script}")
+        runnable = _runnable(script, folder)
+        original = _run(runnable, variables, options, f"script {script}")
         place = folder / "packed"
         place.mkdir()
         for file, data in {**written.beside, name: written.main}.items():
@@ -137,13 +138,24 @@ def check_written(script: Path, written: Written, name: str, payload: bytes | No
         packed = _run(place / name, {}, options, f"{name}, packed from {script},")
         notes = []
         if _first_difference(original, packed, _PACKED):
-            again = _run(script.resolve(), variables, options, f"script {script}")
+            again = _run(runnable, variables, options, f"script {script}")
             notes = _compare_with_variation(original, again, packed, script)
     assert original.status is not None
     if original.status:
         last = [line.text for line in original.streams["standard error"]][-1:]
         notes.append(f"{script.name} itself ends with exit status {original.status} here ({''.join(last)[:200]})")
     return Comparison(original.status, sum(map(len, original.streams.values())), len(original.files), notes)
+
+
+def _runnable(script: Path, folder: Path) -> Path:
+    """The script itself; of an artifact, which would load its own weights, the one in it, as a file in `folder`."""
+    artifact = find_artifact(script)
+    if artifact is None or not artifact.program:
+        return script.resolve()
+    unpacked = folder / "unpacked" / script.name
+    unpacked.parent.mkdir()
+    unpacked.write_text(artifact.source, encoding="utf-8")
+    return unpacked
 
 
 def _compare_with_variation(original: _Run, again: _Run, packed: _Run, script: Path) -> list[str]:

@@ -44,7 +44,13 @@ class Bundle:
         return [module.path for module in self.modules.values()]
 
 
-def collect_bundle(script: Path, tree: ast.Module, include: Iterable[str | Path] = (), local_modules: bool = True) -> Bundle:
+def collect_bundle(
+    script: Path,
+    tree: ast.Module,
+    include: Iterable[str | Path] = (),
+    local_modules: bool = True,
+    carried: Bundle | None = None,
+) -> Bundle:
     """Find what a script needs from its folder.
 
     Args:
@@ -53,11 +59,13 @@ def collect_bundle(script: Path, tree: ast.Module, include: Iterable[str | Path]
         include: more to carry: Python files and package folders as modules, other files as data. Relative paths are relative to
             the current folder; a data file's name is its path relative to the script's folder, or its bare name.
         local_modules: whether to look for modules that the script imports beside it.
+        carried: what a script brings along that was packed before. Then nothing is looked for beside it; what is included
+            takes the place of what has the same name.
 
     Raises:
         InputError: a file is missing, too large or not Python; the script reads a file that is not included.
     """
-    bundle = Bundle()
+    bundle = Bundle(dict(carried.modules), dict(carried.files)) if carried is not None else Bundle()
     folder = script.resolve().parent
     for item in map(Path, include):
         if item.is_dir():
@@ -70,7 +78,7 @@ def collect_bundle(script: Path, tree: ast.Module, include: Iterable[str | Path]
             resolved = item.resolve()
             name = resolved.relative_to(folder).as_posix() if resolved.is_relative_to(folder) else item.name
             bundle.files[name] = _read(item)
-    if local_modules:
+    if local_modules and carried is None:
         queue = [tree, *(parse(module.source, str(module.path)) for module in bundle.modules.values())]
         while queue:
             for name in sorted(set(imports_of(queue.pop()))):
