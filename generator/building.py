@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +12,19 @@ from typing_extensions import Unpack
 
 from generator.audit.checking import RunCheck
 from generator.audit.inspection import Inspection
-from generator.audit.packed_script import open_script
 from generator.carriers import Written
 from generator.defaults import BUDGET
-from generator.emit import Emitted, Emitter
 from generator.files import check_output, write_atomically
-from generator.finishing import compare, read_back, write
-from generator.packing import PackingOptions, packing_options
-from generator.payload import Payload
-from generator.progress import Listener, Stage
+from generator.finishing import read_back, write
+from generator.job import open_job, paths_of
+from generator.packing import PackingOptions
+from generator.progress import Listener
 from generator.recipes.forms import as_recipe, read_table
 from generator.recipes.marks import find_searched
 from generator.recipes.recipe import Recipe
 from generator.search.comparing import best_of, search_recipes
 from generator.search.results import Fit, points_json
 from generator.search.study import StudyOptions
-from generator.source.script import Script
 from generator.statistics import Statistics
 from generator.weights.checkpoint import Checkpoint, from_state_dict, load_checkpoint, select_state_dict
 from generator.weights.encode import encode_quantized
@@ -70,12 +67,12 @@ def build(
         BudgetError: the file would exceed the budget; nothing is written.
         CheckError: the packed file does something else than the script; nothing is written.
     """
-    job = _job(script, packing, [output], weights, recipe, statistics)
+    job = open_job(script, packing, [output], weights, recipe, statistics)
     checkpoint = _checkpoint(weights, key)
     quantized = _quantize(checkpoint, recipe, statistics, progress)
     payload = encode_quantized(quantized, progress)
-    emitted = _emit(job, payload, progress)
-    return _finish(job, payload, emitted, budget, check, progress)
+    emitted = job.emit(payload, progress)
+    return job.finish(payload, emitted, budget, check, progress)
 
 
 def wrap(
@@ -88,9 +85,9 @@ def wrap(
     **packing: Unpack[PackingOptions],
 ) -> Inspection:
     """Pack a script that carries no weights; arguments, result and errors as for `build`."""
-    job = _job(script, packing, [output])
-    emitted = _emit(job, None, progress)
-    return _finish(job, None, emitted, budget, check, progress)
+    job = open_job(script, packing, [output])
+    emitted = job.emit(None, progress)
+    return job.finish(None, emitted, budget, check, progress)
 
 
 def encode(
@@ -103,7 +100,7 @@ def encode(
     progress: Listener | None = None,
 ) -> Inspection:
     """Write the payload alone, for running the unpacked script with GOLFPACK_PAYLOAD; arguments as for `build`."""
-    place = check_output(output, _paths(weights, recipe, statistics))
+    place = check_output(output, paths_of(weights, recipe, statistics))
     checkpoint = _checkpoint(weights, key)
     quantized = _quantize(checkpoint, recipe, statistics, progress)
     payload = encode_quantized(quantized, progress)
@@ -157,7 +154,7 @@ def fit(
         outputs.append(database)
     if points is not None:
         outputs.append(points)
-    job = _job(script, packing, outputs, weights, statistics, judge, *(recipes or ()))
+    job = open_job(script, packing, outputs, weights, statistics, judge, *(recipes or ()))
     checkpoint = _checkpoint(weights, key)
     statistics = as_statistics(statistics)
     tables = [read_table(recipe, statistics) for recipe in recipes] if recipes else [read_table(None, statistics)]
@@ -169,45 +166,15 @@ def fit(
         study,
         statistics=statistics,
         budget=budget,
-        size=lambda payload: _emit(job, payload, progress).written.size,
+        size=lambda payload: job.emit(payload, progress).written.size,
         evaluate=evaluate,
         progress=progress,
     )
     if points is not None:
         write_atomically(points, points_json(fits, budget).encode())
     payload = best_of(fits).payload
-    emitted = _emit(job, payload, progress)
-    return _finish(job, payload, emitted, budget, None, progress), fits
-
-
-@dataclass(frozen=True)
-class _Job:
-    """A script, read and ready to be packed with any payload, and where to, links followed."""
-
-    script: Script
-    emitter: Emitter
-    output: Path
-
-
-def _job(script: str | Path, packing: PackingOptions, outputs: Sequence[str | Path], *inputs: object) -> _Job:
-    """What is to be packed, read before anything is computed; the first output is the artifact's.
-
-    Raises:
-        InputError: it can't be read, or an output can't be written, is an input or another output.
-    """
-    files = _paths(script, *inputs, *packing.get("include", ()))
-    for number, output in enumerate(outputs):
-        check_output(output, [*files, *outputs[:number]])
-    parsed, carried = open_script(script)
-    options = packing_options(parsed, packing, carried)
-    for output in outputs:
-        check_output(output, options.bundle.paths)
-    return _Job(parsed, Emitter(parsed, options), check_output(outputs[0]))
-
-
-def _paths(*inputs: object) -> list[Path]:
-    """Those of a command's inputs that are files."""
-    return [Path(one) for one in inputs if isinstance(one, str | Path)]
+    emitted = job.emit(payload, progress)
+    return job.finish(payload, emitted, budget, None, progress), fits
 
 
 def _checkpoint(weights: str | Path | Mapping[str, Any], key: str | None) -> Checkpoint:
@@ -224,32 +191,3 @@ def _quantize(
 ) -> QuantizedCheckpoint:
     statistics = as_statistics(statistics)
     return quantize_checkpoint(checkpoint, as_recipe(recipe, statistics), statistics, progress=progress)
-
-
-def _emit(job: _Job, payload: Payload | None, progress: Listener | None) -> Emitted:
-    """Rendered, minified and carried."""
-    with Stage("minify", progress) as stage:
-        emitted = job.emitter.emit(payload, job.output.stem)
-    stage.log.info(
-        "carrier %s, compressor %s, names %s: %d bytes",
-        emitted.carrier,
-        emitted.compressor,
-        emitted.variant,
-        emitted.written.size,
-    )
-    return emitted
-
-
-def _finish(
-    job: _Job,
-    payload: Payload | None,
-    emitted: Emitted,
-    budget: int | None,
-    check: RunCheck | None,
-    progress: Listener | None,
-) -> Inspection:
-    """Read back, compared, and written."""
-    draft = read_back(emitted.written, job.output, budget)
-    compared = compare(job.script.path, draft, payload, check, progress) if check is not None else []
-    write(draft, payload, progress)
-    return replace(draft.inspection, notes=[*emitted.notes, *compared])
