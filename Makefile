@@ -1,5 +1,6 @@
 # make submission    train the example (if its checkpoint is missing), pack it, verify it by running it
 # make test          the test suite; it needs no network
+# make in-the-run    train, pack and evaluate the example in one run by two processes, then run the file that it wrote
 # make environments  other Pythons with numpy, for the tests, as far as such Pythons are installed; done once, before make test
 # make lint          ruff and mypy
 
@@ -13,12 +14,18 @@ CHECKPOINT := runs/stdlib_gpt/checkpoint.safetensors
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: submission test environments lint clean
+.PHONY: submission in-the-run test environments lint clean
 
 submission: $(INSTALLED) $(CHECKPOINT)
 	$(BIN)/golfpack build $(EXAMPLE)/train_gpt.py --weights $(CHECKPOINT) --recipe $(EXAMPLE)/recipe.toml \
 		--budget $(BUDGET) -o dist/train_gpt.py
 	$(BIN)/golfpack verify dist/train_gpt.py --budget $(BUDGET) --against $(CHECKPOINT) --run
+
+in-the-run: $(INSTALLED)
+	OUTPUT=dist/in_the_run/train_gpt.py BYTES_CAP=$${BYTES_CAP:-400000} MAX_WALLCLOCK_SECONDS=$${MAX_WALLCLOCK_SECONDS:-30} \
+		NUM_LAYERS=$${NUM_LAYERS:-4} MODEL_DIM=$${MODEL_DIM:-128} \
+		$(BIN)/torchrun --standalone --nproc_per_node=2 records_examples/in_the_run/train_gpt.py --train
+	$(BIN)/python dist/in_the_run/train_gpt.py
 
 test: $(INSTALLED) environments
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90

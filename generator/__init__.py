@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from generator.calibration import calibrate, language_model_loss
     from generator.defaults import BUDGET
     from generator.errors import BudgetError, CheckError, GolfpackError, InputError
+    from generator.in_the_run.packer import Packed, Packer, pack
     from generator.measure.analysis import Analysis, analyze
     from generator.measure.bench import Bench, bench
     from generator.packing import PackingOptions
@@ -46,6 +47,8 @@ __all__ = [
     "InputError",
     "Inspection",
     "Listener",
+    "Packed",
+    "Packer",
     "PackingOptions",
     "Payload",
     "Point",
@@ -71,6 +74,7 @@ __all__ = [
     "language_model_loss",
     "load_recipe",
     "load_statistics",
+    "pack",
     "track",
     "unpack",
     "verify",
@@ -91,6 +95,8 @@ _HOMES = {
     "InputError": "generator.errors",
     "Fit": "generator.search.results",
     "Listener": "generator.progress",
+    "Packed": "generator.in_the_run.packer",
+    "Packer": "generator.in_the_run.packer",
     "PackingOptions": "generator.packing",
     "Payload": "generator.payload",
     "Progress": "generator.progress",
@@ -116,6 +122,7 @@ _HOMES = {
     "language_model_loss": "generator.calibration",
     "load_recipe": "generator.recipes.recipe",
     "load_statistics": "generator.statistics",
+    "pack": "generator.in_the_run.packer",
     "track": "generator.progress",
     "unpack": "generator.audit.unpacking",
     "verify": "generator.audit.verification",

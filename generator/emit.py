@@ -79,13 +79,21 @@ class Emitter:
             InputError: the script asks for weights and there are none, or the other way round; no allowed carrier fits; the
                 script does not compile.
         """
-        path = self._script.path
-        if payload is not None and not self._script.loads_weights:
-            raise InputError(f"script {path} never loads its weights; add `{IMPORT_LINE}`, or use golfpack wrap")
-        if payload is None and self._script.loads_weights:
-            raise InputError(f"script {path} loads weights; pack it with golfpack build --weights CHECKPOINT")
+        self.check_weights(payload is not None)
         emitted = (self._emit(payload, name, stem) for name in self._carriers_for(payload))
         return min(emitted, key=lambda one: one.written.size)
+
+    def check_weights(self, given: bool) -> None:
+        """That the script asks for weights if there are any, and only then.
+
+        Raises:
+            InputError: it doesn't.
+        """
+        path = self._script.path
+        if given and not self._script.loads_weights:
+            raise InputError(f"script {path} never loads its weights; add `{IMPORT_LINE}`, or use golfpack wrap")
+        if not given and self._script.loads_weights:
+            raise InputError(f"script {path} loads weights; pack it with golfpack build --weights CHECKPOINT")
 
     def program(self, payload: Payload | None, reader: tuple[str, tuple[int, ...]] | None = None) -> Program:
         """What the artifact executes.

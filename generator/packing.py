@@ -87,7 +87,11 @@ def packing_options(script: Script, packing: PackingOptions, carried: Bundle | N
 
     Raises:
         InputError: an unknown name, or a file that can't be carried.
+        TypeError: an unknown keyword argument.
     """
+    unknown = packing.keys() - PackingOptions.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"unexpected keyword argument {min(unknown)!r}")
     noticeable = NOTICEABLE if packing.get("safe") else frozenset()
     return Options(
         packing.get("carrier", DEFAULT_CARRIER),

@@ -70,6 +70,11 @@ def find_knob(table: Mapping[str, Any], title: str) -> Knob:
     return replace(knob, low=float(low), high=float(high))
 
 
+def has_knob(table: Mapping[str, Any]) -> bool:
+    """Whether the recipe marks an option to be fitted."""
+    return bool(_marks(table, is_fit))
+
+
 def find_searched(table: Mapping[str, Any], title: str) -> list[Range | Choices]:
     """The options that the recipe marks to be searched by the metric, in the order of their names.
 
