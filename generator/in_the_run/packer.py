@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from generator.audit.inspection import Inspection
@@ -18,6 +18,7 @@ from generator.deadline import Deadline
 from generator.defaults import BUDGET
 from generator.errors import InputError
 from generator.in_the_run.ranks import Ranks
+from generator.in_the_run.shared import Shared
 from generator.in_the_run.training import check_alike, evaluating, plain_model, running_script
 from generator.job import Job, open_job
 from generator.packing import PackingOptions
@@ -29,10 +30,11 @@ from generator.recipes.recipe import make_recipe
 from generator.search.fitting import check_budget, search_recipe
 from generator.search.results import Fit
 from generator.specs import check_table
-from generator.statistics import Statistics
 from generator.visible import shown
-from generator.weights.checkpoint import Checkpoint, from_state_dict
-from generator.weights.encode import encode_checkpoint
+from generator.weights.checkpoint import from_state_dict
+from generator.weights.encode import encode_quantized
+from generator.weights.quantize import quantize_checkpoint
+from generator.weights.workers import Source, Workers
 
 CALIBRATION = 0.4  # share of a time limit that calibration may take
 
@@ -136,29 +138,28 @@ class Packer:
                         seed=self._seed,
                         progress=self._progress,
                     )
-            inspection, fit, data = ranks.lead(lambda: self._lead(checkpoint, statistics, deadline), None)
+            source = Source(checkpoint, statistics, _device(module))
+            inspection, fit, data = ranks.lead(lambda: self._lead(source, Shared(ranks, source), deadline), source)
         return Packed(inspection, decode_payload(data), fit)
 
-    def _lead(
-        self, checkpoint: Checkpoint, statistics: Statistics | None, deadline: Deadline
-    ) -> tuple[Inspection, Fit | None, bytes]:
+    def _lead(self, source: Source, workers: Workers, deadline: Deadline) -> tuple[Inspection, Fit | None, bytes]:
         """What rank 0 does: all but the calibration."""
         job = self._job
         assert job is not None
-        fit, payload = self._payload(job, checkpoint, statistics, deadline)
+        fit, payload = self._payload(job, source, workers, deadline)
         inspection = job.finish(payload, job.emit(payload, self._progress), self._budget, None, self._progress)
         return inspection, fit, payload.data
 
-    def _payload(
-        self, job: Job, checkpoint: Checkpoint, statistics: Statistics | None, deadline: Deadline
-    ) -> tuple[Fit | None, Payload]:
+    def _payload(self, job: Job, source: Source, workers: Workers, deadline: Deadline) -> tuple[Fit | None, Payload]:
         """Fitted where the recipe marks a knob."""
+        checkpoint, statistics = source.checkpoint, source.statistics
         table, title = self._table or (None, "")
         if table is None and statistics is not None:
             table, title = read_table(None, statistics)
         if table is None or not has_knob(table):
             recipe = as_recipe(table, statistics)
-            return None, encode_checkpoint(checkpoint, recipe, statistics, self._progress)
+            quantized = quantize_checkpoint(checkpoint, recipe, statistics, None, self._progress, workers)
+            return None, encode_quantized(quantized, self._progress)
         fit = search_recipe(
             checkpoint,
             table,
@@ -167,6 +168,7 @@ class Packer:
             budget=self._budget,
             size=lambda payload: job.emit(payload, self._progress).written.size,
             progress=self._progress,
+            workers=workers,
         )
         assert fit.payload is not None
         return fit.without_payload(), fit.payload
@@ -195,6 +197,11 @@ def _read_recipe(recipe: Mapping[str, Any] | str | Path) -> tuple[dict[str, Any]
         raise InputError(f"{title} marks options for a study, which packing in the run has no time for; use golfpack fit")
     make_recipe(with_value(table, find_knob(table, title).usual) if has_knob(table) else table, title)
     return table, title
+
+
+def _device(module: nn.Module) -> str:
+    """Where a model is."""
+    return str(next((parameter.device for parameter in module.parameters()), "cpu"))
 
 
 def _leads() -> bool:

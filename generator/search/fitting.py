@@ -25,6 +25,7 @@ from generator.visible import shown
 from generator.weights.checkpoint import Checkpoint
 from generator.weights.encode import code, prove
 from generator.weights.quantize import Cache, QuantizedCheckpoint, quantize_checkpoint
+from generator.weights.workers import Workers
 
 Evaluate = Callable[[dict[str, Tensor]], Any]
 
@@ -68,6 +69,7 @@ def search_recipe(
     at_each_point: bool = True,
     start: float | None = None,
     progress: Listener | None = None,
+    workers: Workers | None = None,
 ) -> Fit:
     """Search the knob of one recipe on the real size of the artifact.
 
@@ -84,6 +86,7 @@ def search_recipe(
         at_each_point: whether the metric is asked at each point, or at the best alone.
         start: a value of the knob that is known to be near.
         progress: told of each point, as stage "fit", and of the stages that make it.
+        workers: who quantizes; None for this process.
 
     Raises:
         InputError: the recipe is unusable.
@@ -100,7 +103,7 @@ def search_recipe(
 
     def measure(value: float) -> Point:
         nonlocal best, kept
-        made = _make(checkpoint, make_recipe(with_value(table, value), title), statistics, cache, progress)
+        made = _make(checkpoint, make_recipe(with_value(table, value), title), statistics, cache, progress, workers)
         total = size(made.payload)
         metric = metric_of(evaluate, made.quantized.state_dict()) if evaluate is not None and at_each_point else None
         point = Point(value, total, metric)
@@ -133,9 +136,14 @@ class _Made:
 
 
 def _make(
-    checkpoint: Checkpoint, recipe: Recipe, statistics: Statistics | None, cache: Cache, progress: Listener | None
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    statistics: Statistics | None,
+    cache: Cache,
+    progress: Listener | None,
+    workers: Workers | None,
 ) -> _Made:
-    quantized = quantize_checkpoint(checkpoint, recipe, statistics, cache, progress)
+    quantized = quantize_checkpoint(checkpoint, recipe, statistics, cache, progress, workers)
     payload = code(quantized, cache, progress)
     cache.forget_old_streams()
     return _Made(payload, quantized)

@@ -13,12 +13,13 @@ from torch import Tensor
 from generator.codecs.chain import Chain, Coded
 from generator.errors import InputError
 from generator.fields import Field
-from generator.progress import Listener, logger, track
+from generator.progress import Listener, logger
 from generator.quantizers import Quantized, Quantizer
 from generator.recipes.coding import Coding
 from generator.recipes.recipe import Recipe
-from generator.statistics import Statistics, TensorStatistics, load_statistics
+from generator.statistics import Statistics, load_statistics
 from generator.weights.checkpoint import Checkpoint
+from generator.weights.workers import Alone, Source, Workers
 
 log = logger("quantize")
 
@@ -84,6 +85,7 @@ def quantize_checkpoint(
     statistics: Statistics | None = None,
     cache: Cache | None = None,
     progress: Listener | None = None,
+    workers: Workers | None = None,
 ) -> QuantizedCheckpoint:
     """What each tensor becomes, and how it is coded; what the cache knows is not computed again.
 
@@ -93,6 +95,7 @@ def quantize_checkpoint(
         statistics: of calibration.
         cache: of earlier calls with the same checkpoint and statistics.
         progress: told of each tensor that is quantized, as stage "quantize".
+        workers: who quantizes this very checkpoint with these statistics; None for this process.
 
     Raises:
         InputError: a tensor, the recipe or the statistics are unusable.
@@ -101,41 +104,45 @@ def quantize_checkpoint(
     if statistics is not None:
         statistics.check_against(checkpoint.tensors, checkpoint.names)
     choices = recipe.choose(checkpoint.tensors, checkpoint.names)
-    known = {name: _known(name, checkpoint, choices[name].quantizer, recipe, statistics) for name in checkpoint.tensors}
+    for name, choice in choices.items():
+        _check_known(name, checkpoint, choice.quantizer, recipe, statistics)
     counts = Counter(choice.quantizer.id for choice in choices.values())
     log.info("by %s: %s", recipe.title, ", ".join(f"{count} × {id}" for id, count in sorted(counts.items())))
     outdated = [
-        name for name, choice in choices.items() if name not in cache.quantized or cache.quantized[name][0] != choice.quantizer
+        (name, choice.quantizer)
+        for name, choice in choices.items()
+        if name not in cache.quantized or cache.quantized[name][0] != choice.quantizer
     ]
-    for name in track(outdated, "quantize", progress):
-        quantizer = choices[name].quantizer
-        try:
-            cache.quantized[name] = quantizer, _quantize(name, checkpoint.tensors[name], quantizer, known[name])
-        except InputError as error:
-            raise InputError(f"{error} ({recipe.title})") from error
+    workers = workers or Alone(Source(checkpoint, statistics))
+    try:
+        found = workers.map(quantize_tensor, outdated, "quantize", progress)
+    except InputError as error:
+        raise InputError(f"{error} ({recipe.title})") from error
+    for (name, quantizer), result in zip(outdated, found, strict=True):
+        cache.quantized[name] = quantizer, result
     results = {name: cache.quantized[name][1] for name in checkpoint.tensors}
     return QuantizedCheckpoint(results, {name: choice.codec for name, choice in choices.items()}, checkpoint.names)
 
 
-def _quantize(name: str, tensor: Tensor, quantizer: Quantizer, statistics: TensorStatistics | None) -> Quantized:
+def quantize_tensor(source: Source, name: str, quantizer: Quantizer) -> Quantized:
+    """What one tensor becomes; errors as for `Quantizer.quantize`."""
     started = time.perf_counter()
-    result = quantizer.quantize(name, tensor, statistics)
+    tensor = source.tensor(name)
+    result = quantizer.quantize(name, tensor, source.known(name))
     arrays = " + ".join(f"{array.dtype}{list(array.shape)}" for array in result.arrays)
     seconds = time.perf_counter() - started
     log.debug("%s %s by %r: %s %s in %.2f s", name, list(tensor.shape), quantizer, result.dequantizer, arrays, seconds)
     return result
 
 
-def _known(
+def _check_known(
     name: str, checkpoint: Checkpoint, quantizer: Quantizer, recipe: Recipe, statistics: Statistics | None
-) -> TensorStatistics | None:
-    """The statistics of a tensor; whether they are there is known before anything is computed."""
+) -> None:
+    """That there are statistics where a quantizer can't do without; before anything is computed."""
     names = checkpoint.names[name]
-    known = statistics.find(names) if statistics is not None else None
-    if known is None and quantizer.needs_statistics:
+    if quantizer.needs_statistics and (statistics is None or statistics.find(names) is None):
         why = "give --statistics" if statistics is None else statistics.why_missing(names)
         raise InputError(f"tensor {name!r} has no statistics, which {quantizer.id} needs: {why} ({recipe.title})")
-    return known
 
 
 def as_statistics(statistics: Statistics | str | Path | None) -> Statistics | None:
