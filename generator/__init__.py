@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from generator.calibration import calibrate, language_model_loss
     from generator.defaults import BUDGET
     from generator.errors import BudgetError, CheckError, GolfpackError, InputError
+    from generator.handing_in.checking import check_submission
+    from generator.handing_in.findings import Finding, SubmissionCheck
+    from generator.handing_in.writing import Submission, submission
     from generator.in_the_run.packer import Packed, Packer, pack
     from generator.measure.analysis import Analysis, analyze
     from generator.measure.bench import Bench, bench
@@ -42,6 +45,7 @@ __all__ = [
     "BudgetError",
     "CheckError",
     "Comparison",
+    "Finding",
     "Fit",
     "GolfpackError",
     "InputError",
@@ -57,6 +61,8 @@ __all__ = [
     "RunCheck",
     "Statistics",
     "StudyOptions",
+    "Submission",
+    "SubmissionCheck",
     "Trial",
     "Unpacked",
     "Verification",
@@ -66,6 +72,7 @@ __all__ = [
     "build",
     "calibrate",
     "check",
+    "check_submission",
     "decode_payload",
     "encode",
     "encode_state_dict",
@@ -75,6 +82,7 @@ __all__ = [
     "load_recipe",
     "load_statistics",
     "pack",
+    "submission",
     "track",
     "unpack",
     "verify",
@@ -102,6 +110,9 @@ _HOMES = {
     "Progress": "generator.progress",
     "Point": "generator.search.results",
     "StudyOptions": "generator.search.study",
+    "Finding": "generator.handing_in.findings",
+    "Submission": "generator.handing_in.writing",
+    "SubmissionCheck": "generator.handing_in.findings",
     "Trial": "generator.search.results",
     "Inspection": "generator.audit.inspection",
     "Recipe": "generator.recipes.recipe",
@@ -114,6 +125,7 @@ _HOMES = {
     "build": "generator.building",
     "calibrate": "generator.calibration",
     "check": "generator.audit.checking",
+    "check_submission": "generator.handing_in.checking",
     "decode_payload": "generator.payload",
     "encode": "generator.building",
     "encode_state_dict": "generator.weights.encode",
@@ -123,6 +135,7 @@ _HOMES = {
     "load_recipe": "generator.recipes.recipe",
     "load_statistics": "generator.statistics",
     "pack": "generator.in_the_run.packer",
+    "submission": "generator.handing_in.writing",
     "track": "generator.progress",
     "unpack": "generator.audit.unpacking",
     "verify": "generator.audit.verification",

@@ -63,7 +63,7 @@ def write_atomically(path: str | Path, data: bytes, check: Callable[[Path], None
     temporary = None
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        mode = stat.S_IMODE(place.stat().st_mode) if place.exists() else 0o666 & ~_umask()
+        mode = stat.S_IMODE(place.stat().st_mode) if place.exists() else 0o666 & ~umask()
         # Not named after the output, whose name may already be as long as names can be.
         descriptor, name = tempfile.mkstemp(prefix=".golfpack-", dir=place.parent)
         temporary = Path(name)
@@ -100,7 +100,8 @@ def _reason(error: BaseException) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
-def _umask() -> int:
+def umask() -> int:
+    """The bits of a mode that new files do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

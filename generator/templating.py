@@ -24,6 +24,7 @@ def _environment() -> Environment:
         autoescape=False,
     )
     environment.filters["ascii"] = ascii  # a string as Python text; JSON's differs outside the basic plane
+    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|")  # of a Markdown table
     return environment
 
 

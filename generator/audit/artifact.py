@@ -107,9 +107,14 @@ def _read_own(path: Path, data: bytes, written: Written | None = None) -> Artifa
         raise InputError(f"{path}: {error}") from error
     except RecursionError as error:
         raise InputError(f"{path}: its code is nested too deeply to read") from error
-    if _CLAIMS.search(data):
+    if claims_golfpack(data):
         raise InputError(f"{path} is an artifact that was changed or damaged: it is not what golfpack writes, byte for byte")
     return None
+
+
+def claims_golfpack(data: bytes) -> bool:
+    """Whether a file says that golfpack made it, be it intact or not."""
+    return _CLAIMS.search(data) is not None
 
 
 def _open(path: Path, size: int, carrier: str, found: ReadBack) -> Artifact:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -18,6 +19,10 @@ from pathlib import Path
 from typing import IO
 
 OUTPUT_LIMIT = 2**24  # bytes of each stream that are kept, half from its beginning, half from its end
+# Variables that a program under test has no business with, or that would lead it to other files.
+_WITHHELD = re.compile(
+    r"GOLFPACK_|PYTHON(PATH|HOME|STARTUP|INSPECT)|.*(TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_?KEY)"
+)
 _GRACE = 1.0  # seconds that processes left over may keep the pipes open after the command has ended
 
 
@@ -105,6 +110,11 @@ def execute(
         finally:
             _kill_group(process)
     return Execution(status, out.value(), err.value(), time.monotonic() - started)
+
+
+def permitted_environment() -> dict[str, str]:
+    """This process's variables without those whose names speak of secrets, or that lead Python and loaders to other files."""
+    return {name: value for name, value in os.environ.items() if not _WITHHELD.match(name.upper())}
 
 
 def _follow(process: subprocess.Popen[bytes], streams: dict[IO[bytes], _Kept], deadline: float) -> int | None:

@@ -55,6 +55,8 @@ class Inspection:
     parts: list[Part]
     tensors: list[TensorShare]
     program_bytes: int  # decompressed
+    code_bytes: int  # as the challenge counts them: the main file's
+    model_bytes: int  # likewise, those of the weights' file beside it; 0 where the main file holds all
     notes: list[str] = field(default_factory=list)  # what a build has to say about the script, or a reader about a foreign file
 
     @property
@@ -62,9 +64,14 @@ class Inspection:
         """Everything in the file that is not payload: header, bootstrap, loader and script, as they stand in the file."""
         return sum(part.bytes for part in self.parts if not part.name.startswith("payload"))
 
+    @property
+    def payload_bytes(self) -> int:
+        """The payload, as it stands in the file, or beside it."""
+        return self.size - self.wrapper_bytes
+
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
-        return {**asdict(self), "wrapper_bytes": self.wrapper_bytes}
+        return {**asdict(self), "wrapper_bytes": self.wrapper_bytes, "payload_bytes": self.payload_bytes}
 
 
 def inspect(path: str | Path) -> Inspection:
@@ -78,6 +85,7 @@ def inspect(path: str | Path) -> Inspection:
 
 def inspect_artifact(artifact: Artifact) -> Inspection:
     """List what is in an opened artifact."""
+    model = artifact.payload_size if artifact.beside or artifact.carrier == "payload" else 0
     return Inspection(
         str(artifact.path),
         artifact.size,
@@ -88,6 +96,8 @@ def inspect_artifact(artifact: Artifact) -> Inspection:
         _parts(artifact),
         _tensors(artifact),
         len(artifact.program.encode()),
+        artifact.size - model,
+        model,
         list(artifact.foreign.others) if artifact.foreign is not None else [],
     )
 

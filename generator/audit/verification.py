@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import re
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -17,7 +15,7 @@ import torch
 from torch import Tensor
 
 from generator.audit.artifact import Artifact, read_artifact
-from generator.audit.execution import Execution, execute
+from generator.audit.execution import Execution, execute, permitted_environment
 from generator.defaults import TIMEOUT, TOLERANCE
 from generator.dequantizers import TORCH_DTYPES
 from generator.errors import CheckError, InputError
@@ -25,11 +23,6 @@ from generator.payload import StoredTensor, decode_payload, same_bits
 from generator.progress import Listener, Stage, logger, track
 from generator.weights.checkpoint import load_checkpoint, tensor_bytes
 from generator.weights.encode import quantization_error
-
-# Variables that a program under test has no business with, or that would lead it to other files.
-_WITHHELD = re.compile(
-    r"GOLFPACK_|PYTHON(PATH|HOME|STARTUP|INSPECT)|.*(TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_?KEY)"
-)
 
 # Runs in an isolated interpreter: the loader as it is inlined, and nothing else of golfpack.
 _LOADER_PROGRAM = """
@@ -201,7 +194,7 @@ def _run_loader(artifact: Artifact, state_dict: dict[str, Tensor], timeout: floa
         ]
         completed = _execute(command, folder, timeout)
     if completed.status:
-        raise CheckError(f"the loader fails: {_last_line(completed.stderr)}")
+        raise CheckError(f"the loader fails: {last_line(completed.stderr)}")
     digests = json.loads(completed.stdout)
     expected = {
         name: [str(t.dtype), list(t.shape), hashlib.sha256(tensor_bytes(t)).hexdigest()] for name, t in state_dict.items()
@@ -222,18 +215,18 @@ def _run_file(artifact: Artifact, arguments: Sequence[str], timeout: float, resu
         completed = _execute([sys.executable, copy, *arguments], folder, timeout)
     result.output = completed.stdout.decode(errors="replace")
     if completed.status:
-        raise CheckError(f"the file exits with {completed.status}: {_last_line(completed.stderr)}")
-    return f"exit status 0; last line: {_last_line(completed.stdout)}"
+        raise CheckError(f"the file exits with {completed.status}: {last_line(completed.stderr)}")
+    return f"exit status 0; last line: {last_line(completed.stdout)}"
 
 
 def _execute(command: Sequence[str | Path], folder: str, timeout: float) -> Execution:
-    environment = {name: value for name, value in os.environ.items() if not _WITHHELD.match(name.upper())}
-    completed = execute(command, folder=folder, environment=environment, timeout=timeout)
+    completed = execute(command, folder=folder, environment=permitted_environment(), timeout=timeout)
     if completed.timed_out:
         raise CheckError(f"not finished after {timeout:g} seconds (--timeout)")
     return completed
 
 
-def _last_line(text: bytes) -> str:
+def last_line(text: bytes) -> str:
+    """The last line of a program's output that is not empty, for messages."""
     lines = [line for line in text.decode(errors="replace").splitlines() if line.strip()]
     return lines[-1][:300] if lines else "(no output)"

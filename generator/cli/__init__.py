@@ -12,7 +12,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 import generator
-from generator.cli import model_commands
+from generator.cli import model_commands, submission_command
 from generator.cli.display import QuietOption, VerboseOption, shown
 from generator.cli.measurement_tables import print_analysis, print_bench
 from generator.cli.options import (
@@ -299,6 +299,7 @@ def analyze(
 
 app.command()(model_commands.calibrate)
 app.command()(model_commands.fit)
+app.command()(submission_command.submission)
 
 
 def _show(inspection: generator.Inspection, budget: int | None, as_json: bool) -> None:
