@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,25 @@ def test_what_one_rank_finds_wrong_all_say(script: Path, tmp_path: Path) -> None
     assert all("fits the budget of 2,000 bytes" in one["error"] for one in seen)
     assert [one["kind"] for one in seen] == ["NothingFitsError"] * 2
     assert not (tmp_path / "small" / "packed").exists()
+
+
+@pytest.mark.parametrize("moment", ["early", "late"])
+def test_a_kill_leaves_the_last_good_file_whole(script: Path, alone: Path, tmp_path: Path, moment: str) -> None:
+    """Late: as soon as the new file appears beside the old one."""
+    old = (alone / "packed" / "train_gpt.py").read_bytes()
+    output = tmp_path / "train_gpt.py"
+    output.write_bytes(old)
+    variables = {"OUTPUT": str(output), "BUDGET": "20000", "SEEN": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    running = subprocess.Popen([sys.executable, str(script), "--train"], env={**os.environ, **variables}, cwd=tmp_path)
+    started = time.monotonic()
+    while running.poll() is None and not (
+        time.monotonic() - started > 4 if moment == "early" else any(tmp_path.glob(".golfpack-*"))
+    ):
+        time.sleep(0.001)
+    running.kill()
+    running.wait()
+    assert golfpack.verify(output).passed
+    assert output.read_bytes() == old or (moment == "late" and output.stat().st_size <= 20_000)
 
 
 class Model(nn.Module):
