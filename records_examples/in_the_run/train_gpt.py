@@ -278,13 +278,15 @@ def main() -> None:
 
         # Before the training, so that whatever would stand in the way of packing is told now.
         packer = golfpack.Packer(args.output, budget=args.bytes_cap, time_limit=args.pack_seconds)
+        log(f"seed:{args.seed}")
         log(f"parameters:{sum(p.numel() for p in model.parameters())} world_size:{world_size} device:{device.type}")
         train(model)
         log(f"trained {evaluate(model)}")
         started = time.monotonic()
         windows = spread_windows(load_tokens("train"), args.calibration_sequences)
         packed = packer.pack(model, list(windows.split(8)))
-        log(f"packed:{args.output} bytes:{packed.inspection.size} pack_time:{time.monotonic() - started:.1f}s")
+        log(f"packed:{args.output} pack_time:{time.monotonic() - started:.1f}s")
+        log(f"Total submission size: {packed.inspection.size} bytes")
         weights = packed.state_dict
     else:
         weights = load_state_dict()
