@@ -29,6 +29,7 @@ from torch import Tensor
 from generator.errors import InputError
 from generator.files import write_atomically
 from generator.inputs import regular_file
+from generator.memory import Memory
 from generator.specs import explain
 from generator.visible import first_line
 
@@ -63,12 +64,14 @@ class MatrixStatistics:
 class TensorStatistics:
     """Of one tensor: a stack of matrices, each per token and, when they were collected, per sequence.
 
-    `transposed` says that the tensor's trailing dimensions are (in, out).
+    `transposed` says that the tensor's trailing dimensions are (in, out). `memory` may keep what was computed of the statistics
+    (factorizations, above all) for quantizing the same tensor again.
     """
 
     token: list[MatrixStatistics]
     sequence: list[MatrixStatistics] | None
     transposed: bool
+    memory: Memory = field(default_factory=lambda: Memory(0), compare=False)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from generator.calibration.passes import collect_statistics
 from generator.errors import InputError
 from generator.payload import same_bits
 from generator.quantizers import REGISTRY, Quantized
+from generator.quantizers.antidiagonals import round_both_by_antidiagonals
 from generator.quantizers.base import integers
-from generator.quantizers.feedback import ordered_inverse_factor, round_columns
+from generator.quantizers.feedback import BLOCK, STRIP, ordered_factor, round_block_by_torch, round_columns
 from generator.quantizers.two_sided import TILE, round_both
 from generator.statistics import MatrixStatistics, Statistics, TensorStatistics
 
@@ -57,33 +58,64 @@ def loss(error: Tensor, statistics: TensorStatistics) -> float:
     return float((b @ error @ a @ error.T).trace() / 2)
 
 
-def test_factor_is_the_inverse_in_its_order() -> None:
+def test_factor_is_of_the_moment_in_its_order() -> None:
     a = moment(IN, 5)
-    order, factor = ordered_inverse_factor(a)
-    assert (a.diagonal()[order].diff() <= 0).all()
-    assert not factor.tril(-1).any()
-    damped = (a + 0.01 * a.diagonal().mean() * torch.eye(IN))[order][:, order]
-    torch.testing.assert_close(factor.T @ factor @ damped, torch.eye(IN), rtol=0, atol=1e-3)
+    factor = ordered_factor(a)
+    assert (a.diagonal()[factor.order].diff() <= 0).all()
+    assert torch.equal(factor.feedback.triu(), factor.feedback)
+    assert (factor.feedback.diagonal() == 1).all()
+    damped = (a + 0.01 * a.diagonal().mean() * torch.eye(IN))[factor.order][:, factor.order].double()
+    upper = factor.feedback / factor.steps
+    torch.testing.assert_close(upper @ upper.T, damped, rtol=1e-6, atol=1e-6)
+    # What GPTQ has: A⁻¹ = Uᵀ U, U_jj the step of column j.
+    torch.testing.assert_close(torch.linalg.cholesky(damped.inverse(), upper=True).diagonal(), factor.steps, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("size", [(5, 3), (TILE, TILE), (TILE + 7, 2 * TILE + 1), (1, 9), (9, 1)], ids=str)
-def test_two_sided_feedback_is_the_plain_recursion(size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("zeros", [False, True])
+def test_two_sided_feedback_is_the_plain_recursion(size: tuple[int, int], zeros: bool) -> None:
+    """W − Q = Vᵀ e U, where A⁻¹ = Uᵀ U and B⁻¹ = Vᵀ V."""
     out, in_ = size
-    _, v = ordered_inverse_factor(moment(out, 1))
-    _, u = ordered_inverse_factor(moment(in_, 2))
-    matrix, steps = weights(out, in_).double(), torch.rand(out, in_, generator=torch.Generator().manual_seed(3)).double() + 0.5
-    errors, expected = torch.zeros(out, in_).double(), torch.zeros(out, in_).double()
-    v, u = v.double(), u.double()
+    rows, columns = ordered_factor(moment(out, 1)), ordered_factor(moment(in_, 2))
+    v, u = ((one.feedback / one.steps).inverse() for one in (rows, columns))
+    source = torch.Generator().manual_seed(3)
+    matrix, steps = weights(out, in_).double(), torch.rand(out, in_, generator=source).double() + 0.5
+    mask = torch.rand(out, in_, generator=source) > (0.3 if zeros else -1)
+    errors, expected = torch.zeros(out, in_).double(), torch.zeros(out, in_)
     for i in range(out):
         for j in range(in_):
             value = matrix[i, j] - v[: i + 1, i] @ errors[: i + 1, : j + 1] @ u[: j + 1, j]
-            expected[i, j] = (value / steps[i, j]).round()
+            expected[i, j] = (value / steps[i, j]).round() * mask[i, j]
             errors[i, j] = (value - expected[i, j] * steps[i, j]) / (v[i, i] * u[j, j])
-    symbols = round_both(matrix, steps, v, u)
+    symbols = round_both(matrix, steps, rows.feedback, columns.feedback, mask)
     assert torch.equal(symbols, expected)
     torch.testing.assert_close(matrix - symbols * steps, v.T @ errors @ u)
-    one_sided = round_columns(matrix, steps, u)
-    assert torch.equal(round_both(matrix, steps, torch.eye(out).double(), u), one_sided)
+    assert torch.equal(round_both_by_antidiagonals(matrix, steps, rows.feedback, columns.feedback, mask), expected)
+    one_sided = round_columns(matrix, steps, columns.feedback, mask=mask)
+    assert torch.equal(round_both(matrix, steps, torch.eye(out).double(), columns.feedback, mask), one_sided)
+
+
+@pytest.mark.parametrize("options", [{}, {"limit": 1}, {"limit": 1, "binary": True}], ids=str)
+def test_what_is_compiled_rounds_as_torch_does(options: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix, steps = weights(STRIP + 3, 2 * BLOCK + 5), torch.tensor([[0.7]])
+    matrix[5] *= 1e30
+    mask = matrix > -1
+    feedback = ordered_factor(moment(matrix.shape[1], 4)).feedback
+    symbols = round_columns(matrix, steps, feedback, mask=mask, **options)
+    assert not symbols[~mask].any()
+
+    def by_torch(*arrays: np.ndarray) -> None:
+        *first, limit, binary, symbols, errors = arrays
+        tensors = [torch.from_numpy(one) for one in (*first, symbols, errors)]
+        round_block_by_torch(*tensors[:4], None if limit == np.inf else int(limit), bool(binary), *tensors[4:])
+
+    monkeypatch.setattr("generator.quantizers.feedback.round_block", by_torch)
+    assert torch.equal(round_columns(matrix, steps, feedback, mask=mask, **options), symbols)
+
+
+def test_symbols_that_are_no_numbers_stay_so() -> None:
+    matrix = torch.tensor([[1.0, torch.nan], [9.0, 2.0]])
+    assert round_columns(matrix, torch.ones(1, 1), torch.eye(2).double(), 3).isnan().tolist() == [[False, True], [False, False]]
 
 
 def test_feedback_lowers_the_loss_that_it_is_for() -> None:

@@ -21,6 +21,7 @@ from generator.in_the_run.ranks import Ranks
 from generator.in_the_run.shared import Shared
 from generator.in_the_run.training import check_alike, evaluating, plain_model, running_script
 from generator.job import Job, open_job
+from generator.memory import Memory
 from generator.packing import PackingOptions
 from generator.payload import Payload, decode_payload
 from generator.progress import Listener
@@ -138,7 +139,7 @@ class Packer:
                         seed=self._seed,
                         progress=self._progress,
                     )
-            source = Source(checkpoint, statistics, _device(module))
+            source = Source(checkpoint, statistics, _device(module), Memory())
             inspection, fit, data = ranks.lead(lambda: self._lead(source, Shared(ranks, source), deadline), source)
         return Packed(inspection, decode_payload(data), fit)
 

@@ -1,33 +1,54 @@
 """Rounding with error feedback: each weight's rounding error is made up for by the weights that are rounded after it.
 
-With A⁻¹ = Uᵀ U (U upper triangular) the columns are visited in order, column j's error e_j = (w̃_j − q_j) / U_jj is added
-to later columns as e_j U_j, and tr(E A Eᵀ) = Σ e². That is GPTQ (arXiv:2210.17323). With an output side B⁻¹ = Vᵀ V too, the
-errors are fed back to later rows as well (`generator.quantizers.two_sided`).
+With A = M Mᵀ (M upper triangular) the loss of an error E = W − Q is tr(E A Eᵀ) = ‖E M‖². Column j of E M is
+M_jj (E_j + Σ_{l<j} E_l F_lj), where F = M diag(M)⁻¹. So column by column, what earlier errors put into the sum is added to W_j
+before it is rounded. That is GPTQ (arXiv:2210.17323) without its inverse, and LDLQ (arXiv:2307.13304). With an output side
+B = N Nᵀ too, errors are fed back to later rows as well (`generator.quantizers.two_sided`).
+
+Symbols are decided in float64. So they do not depend on the order of summation, hence on threads, processes and devices, but
+where a value lies within some 1e-12 of the middle between two symbols.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from generator.linear_algebra import DAMPING, damped_inverse_factor
+from generator.linear_algebra import DAMPING, damped_factor
+from generator.parallel import spread
+from generator.quantizers.kernels import round_block
 
 MOST_DAMPING = 1e6  # mean diagonals; the moment itself has no part in the sum far below that
-BLOCK = 64  # columns whose mutual feedback is applied one by one; later ones get theirs as one matrix product
+BLOCK = 64  # columns whose mutual feedback is applied one by one; earlier ones give theirs as one matrix product
+STRIP = 512  # rows that one thread rounds at a time
 
 
-def ordered_inverse_factor(moment: Tensor, damping: float = DAMPING) -> tuple[Tensor, Tensor]:
-    """U of the damped moment with its indices in descending order of its diagonal, in which GPTQ does best.
+@dataclass(frozen=True)
+class Factor:
+    """A damped moment, factored for feedback with its indices in descending order of its diagonal, in which GPTQ does best.
 
-    Returns:
-        the order (n,), and U in float32 (n, n), upper triangular in that order: (moment + damping)⁻¹ = Uᵀ U.
+    Attributes:
+        order: of the indices, (n,).
+        feedback: F, unit upper triangular in that order, float64 (n, n).
+        steps: 1 / M_jj, float64 (n,): what errors of each index may be for equal loss.
     """
+
+    order: Tensor
+    feedback: Tensor
+    steps: Tensor
+
+
+def ordered_factor(moment: Tensor, damping: float = DAMPING) -> Factor:
+    """Factor a moment, (n, n); errors as for `damped_factor`."""
     order = torch.argsort(moment.diagonal(), descending=True, stable=True)
-    # L⁻¹ of the reversed matrix, reversed again, is lower triangular of the inverse's other factorization: with
-    # M = J A J = L Lᵀ, A⁻¹ = (J L⁻¹ J)ᵀ (J L⁻¹ J), and J L⁻¹ J is upper triangular.
+    # With L Lᵀ = J A J, J the reversal of the order, J L J is upper triangular and A = (J L J) (J L J)ᵀ.
     reverse = order.flip(0)
-    inverse = damped_inverse_factor(moment[reverse][:, reverse], damping)
-    return order, inverse.flip(0, 1).float().contiguous()
+    upper = damped_factor(moment[reverse][:, reverse], damping).flip(0, 1)
+    diagonal = upper.diagonal()
+    return Factor(order, upper / diagonal, 1 / diagonal)
 
 
 def round_to(values: Tensor, limit: int | None, binary: bool) -> Tensor:
@@ -41,7 +62,7 @@ def round_to(values: Tensor, limit: int | None, binary: bool) -> Tensor:
 def round_columns(
     weights: Tensor,
     steps: Tensor,
-    factor: Tensor,
+    feedback: Tensor,
     limit: int | None = None,
     binary: bool = False,
     mask: Tensor | None = None,
@@ -49,31 +70,62 @@ def round_columns(
     """One-sided feedback (GPTQ).
 
     Args:
-        weights: (out, in) float32, columns in the order of `factor`.
+        weights: (out, in), columns in the order of `feedback`.
         steps: positive, broadcast against weights: (out, in), (out, 1), (1, in).
-        factor: U, (in, in) upper triangular.
+        feedback: F, unit upper triangular, float64 (in, in).
         limit: greatest symbol; None for no clipping.
         binary: symbols are ±1.
         mask: boolean (out, in); False forces a zero.
 
     Returns:
-        symbols (out, in), float32 integers.
+        symbols (out, in), integers in float32.
     """
-    rest = weights.T.clone(memory_format=torch.contiguous_format)  # (in, out): a column's weights side by side
-    grid = steps.expand_as(weights).T
-    symbols = torch.empty_like(rest)
-    for start in range(0, len(rest), BLOCK):
-        stop = min(start + BLOCK, len(rest))
-        inner = factor[start:stop, start:stop]
-        errors = torch.empty_like(rest[start:stop])
-        for column in range(start, stop):
-            values, step = rest[column], grid[column]
-            symbol = round_to(values / step, limit, binary)
-            if mask is not None:
-                symbol = torch.where(mask[:, column], symbol, 0)
-            symbols[column] = symbol
-            local = column - start
-            errors[local] = (values - symbol * step) / inner[local, local]
-            rest[column + 1 : stop].addr_(inner[local, local + 1 :], errors[local], alpha=-1)
-        rest[stop:].addmm_(factor[start:stop, stop:].T, errors, alpha=-1)
-    return symbols.T.contiguous()
+    grid = steps.expand_as(weights)
+    if not weights.numel():
+        return weights.float()
+
+    def strip(rows: slice) -> Tensor:
+        return _round_rows(weights[rows], grid[rows], feedback, limit, binary, None if mask is None else mask[rows])
+
+    if weights.is_cuda:  # which has its own way of sharing work
+        return strip(slice(None))
+    return torch.cat(spread(strip, [slice(start, start + STRIP) for start in range(0, len(weights), STRIP)]))
+
+
+def _round_rows(
+    weights: Tensor, steps: Tensor, feedback: Tensor, limit: int | None, binary: bool, mask: Tensor | None
+) -> Tensor:
+    errors = weights.T.to(torch.float64, memory_format=torch.contiguous_format, copy=True)  # (in, out); before that, weights
+    grid = steps.T.double().contiguous()
+    kept = torch.ones_like(errors, dtype=torch.bool) if mask is None else mask.T.contiguous()
+    symbols = torch.empty_like(errors, dtype=torch.float32)
+    for start in range(0, len(errors), BLOCK):
+        block = slice(start, start + BLOCK)
+        values = torch.addmm(errors[block], feedback[:start, block].T, errors[:start])
+        inner = feedback[block, block].contiguous()
+        if weights.is_cuda:
+            round_block_by_torch(values, grid[block], kept[block], inner, limit, binary, symbols[block], errors[block])
+        else:
+            value, step, keep, factor, symbol, error = (
+                one.numpy() for one in (values, grid[block], kept[block], inner, symbols[block], errors[block])
+            )
+            round_block(value, step, keep, factor, math.inf if limit is None else float(limit), binary, symbol, error)
+    return symbols.T
+
+
+def round_block_by_torch(
+    values: Tensor,
+    steps: Tensor,
+    kept: Tensor,
+    feedback: Tensor,
+    limit: int | None,
+    binary: bool,
+    symbols: Tensor,
+    errors: Tensor,
+) -> None:
+    """As `kernels.round_block`, for tensors on any device."""
+    for column, value in enumerate(values):
+        symbol = torch.where(kept[column], round_to(value / steps[column], limit, binary), 0)
+        symbols[column] = symbol
+        errors[column] -= symbol * steps[column]
+        values[column + 1 :].addr_(feedback[column, column + 1 :], errors[column])

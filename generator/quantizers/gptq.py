@@ -10,7 +10,7 @@ from torch import Tensor
 
 from generator.errors import InputError
 from generator.quantizers.base import Quantized, dtype_name, integers
-from generator.quantizers.feedback import MOST_DAMPING, ordered_inverse_factor, round_columns
+from generator.quantizers.feedback import MOST_DAMPING, round_columns
 from generator.quantizers.matrices import calibrated, join
 from generator.quantizers.scales import GridOptions, spread, stored_scales
 from generator.statistics import TensorStatistics
@@ -48,9 +48,10 @@ class Gptq(GridOptions):
             scale = whole if whole is not None else self.scales(name, matrix.weights)
             steps = spread(scale, matrix.weights.shape[1])
             steps = torch.where(steps > 0, steps, 1).expand_as(matrix.weights)
-            order, factor = ordered_inverse_factor(matrix.statistics.inputs, self.damping)
+            factor = matrix.factor(self.statistics, self.damping)
+            order = factor.order
             mask = None if matrix.mask is None else matrix.mask[:, order]
-            rounded = round_columns(matrix.weights[:, order], steps[:, order], factor, self.limit, mask=mask)
+            rounded = round_columns(matrix.weights[:, order], steps[:, order], factor.feedback, self.limit, mask=mask)
             symbols.append(rounded[:, torch.argsort(order)])
             scales.append(scale)
         joined = integers(name, join(symbols, tensor.shape, transposed))

@@ -3,17 +3,18 @@
 A unit that is off on every calibration token has no gradient, and so no error of its row would cost anything. But a large
 error turns it on. The expansion is good for errors that are small against what the unit's input is anyhow, w H wᵀ over
 tokens; so that is what errors are compared with.
+
+All in float64, so that no verdict depends on the order of summation.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 STRICTEST = 0.3  # times the share that rows with average gradients have, for rows without any
-SPARE = 1.5  # a row may become zero if that raises its expected loss by no more than this factor
+BLOCK = 256  # columns of a moment at a time
 
 
 @dataclass(frozen=True)
@@ -21,40 +22,45 @@ class Guard:
     """Bounds on the errors of a matrix's rows.
 
     Attributes:
-        weights: (out, in).
-        tokens: H, the second moment of the inputs per token, (in, in).
-        expansion: the moment by which the expected loss is reckoned, A or H, (in, in).
-        share: greatest error e H eᵀ of each row, as a share of w H wᵀ, (out,).
-        pruned: error that zeros asked for bring by themselves, (out,); it is not held against a row.
+        tokens: H, the second moment of the inputs per token, as `folded` gives it, (in, in).
+        bounds: greatest error e H eᵀ of each row, (out,).
     """
 
-    weights: Tensor
     tokens: Tensor
-    expansion: Tensor
-    share: Tensor
-    pruned: Tensor | float = 0.0
+    bounds: Tensor
 
-    def broken(self, rows: Tensor, errors: Tensor) -> Tensor:
-        """Which of `rows` (k,) have errors (k, in) beyond the bound; boolean (k,)."""
-        bound = self.share[rows] * power(self.weights[rows], self.tokens)
-        pruned = self.pruned[rows] if isinstance(self.pruned, Tensor) else self.pruned
-        return power(errors, self.tokens) > bound + pruned
+    def broken(self, rows: Tensor, errors: Tensor, pruned: Tensor | None) -> Tensor:
+        """Which rows (k,) have errors beyond their bounds; boolean (k,).
 
-    def spare(self, rows: Tensor, errors: Tensor) -> Tensor:
-        """Which of `rows` (k,) would hardly lose more as zeros, which turn nothing on, than by errors (k, in)."""
-        return power(self.weights[rows], self.expansion) <= SPARE * power(errors, self.expansion)
+        Args:
+            rows: their numbers.
+            errors: (k, in).
+            pruned: the part of the errors that zeros asked for bring by themselves, not held against a row; None for none.
+        """
+        bounds = self.bounds[rows]
+        return power(errors, self.tokens) > (bounds if pruned is None else bounds + power(pruned, self.tokens))
 
 
 def shares(share: float, gradients: Tensor) -> Tensor:
-    """The bound of each row: `share`, and less for rows whose gradients g (out,) are below average, of which less is known."""
+    """The bound of each row as a share of w H wᵀ: `share`, and less for rows whose gradients g (out,) are below average, of
+    which less is known."""
     return share * (gradients / gradients.mean()).sqrt().clamp(STRICTEST, 1)
 
 
 def power(rows: Tensor, moment: Tensor) -> Tensor:
-    """r M rᵀ of each row r of (k, n); (k,)."""
-    return ((rows @ moment) * rows).sum(1)
+    """r M rᵀ of each row r of (k, n), for a folded moment M; (k,)."""
+    total = rows.new_zeros(len(rows))
+    for start in range(0, len(moment), BLOCK):
+        block = slice(start, start + BLOCK)
+        total += ((rows[:, : block.stop] @ moment[: block.stop, block]) * rows[:, block]).sum(1)
+    return total
 
 
-def damped(moment: Tensor, damping: float) -> Tensor:
-    """The moment with `damping` times its mean diagonal added to its diagonal."""
-    return moment + damping * moment.diagonal().mean() * torch.eye(len(moment), device=moment.device, dtype=moment.dtype)
+def folded(moment: Tensor, damping: float) -> Tensor:
+    """An upper triangle in float64 with the same quadratic form as the moment with `damping` times its mean diagonal added to
+    its diagonal; it takes half the work."""
+    exact = moment.double()
+    triangle = exact.triu(1) * 2
+    diagonal = exact.diagonal()
+    triangle.diagonal().copy_(diagonal + damping * diagonal.mean())
+    return triangle

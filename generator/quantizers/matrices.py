@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from generator.errors import InputError
+from generator.memory import Memory
 from generator.quantizers.base import finite_float32
+from generator.quantizers.feedback import Factor, ordered_factor
 from generator.statistics import MatrixStatistics, TensorStatistics
 
 
@@ -44,12 +46,25 @@ class Calibrated:
         statistics: of the kind asked for.
         tokens: those per token.
         mask: boolean (out, in), or None; False asks for a zero.
+        key: of the matrix in `memory`: name of the tensor, and number in its stack.
+        memory: for what follows from weights and statistics alone.
     """
 
     weights: Tensor
     statistics: MatrixStatistics
     tokens: MatrixStatistics
     mask: Tensor | None
+    key: tuple[str, int]
+    memory: Memory
+
+    def factor(self, kind: str | None, damping: float) -> Factor:
+        """The moment of the inputs that `statistics` hold, damped and factored.
+
+        Args:
+            kind: which statistics these are.
+            damping: share of the mean diagonal that is added to the diagonal.
+        """
+        return self.memory.recall((self.key, "factor", kind, damping), lambda: ordered_factor(self.statistics.inputs, damping))
 
 
 def calibrated(
@@ -66,7 +81,8 @@ def calibrated(
     stack = split(name, weights, statistics.transposed)
     masks = [None] * len(stack) if mask is None else list(split(name, mask, statistics.transposed))
     chosen, tokens = (matched(name, tensor, statistics, which) for which in (kind, "token"))
-    found = [Calibrated(*matrix) for matrix in zip(stack, chosen, tokens, masks, strict=True)]
+    matrices = enumerate(zip(stack, chosen, tokens, masks, strict=True))
+    found = [Calibrated(*matrix, (name, number), statistics.memory) for number, matrix in matrices]
     return found, statistics.transposed
 
 

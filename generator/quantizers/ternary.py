@@ -11,7 +11,7 @@ from torch import Tensor
 
 from generator.errors import InputError
 from generator.quantizers.base import Quantized, Quantizer, dtype_name, finite_float32, integers, shifted
-from generator.quantizers.feedback import MOST_DAMPING, ordered_inverse_factor, round_columns
+from generator.quantizers.feedback import MOST_DAMPING, ordered_factor, round_columns
 from generator.quantizers.matrices import join, matched, split
 from generator.quantizers.scales import as_float16, divide, grouped, lift, lowered, spread, stored_scales
 from generator.statistics import TensorStatistics
@@ -104,8 +104,9 @@ class _OneBit(Quantizer):
         steps = torch.where(steps > 0, steps, 1).expand(stack.shape[0] * stack.shape[1], stack.shape[2])
         symbols = []
         for matrix, step, kept, known in zip(stack, steps.reshape(stack.shape), mask, matrices, strict=True):
-            order, factor = ordered_inverse_factor(known.inputs, self.damping)
-            rounded = round_columns(matrix[:, order], step[:, order], factor, 1, self.binary, kept[:, order])
+            factor = ordered_factor(known.inputs, self.damping)
+            order = factor.order
+            rounded = round_columns(matrix[:, order], step[:, order], factor.feedback, 1, self.binary, kept[:, order])
             symbols.append(rounded[:, torch.argsort(order)])
         return torch.stack(symbols)
 

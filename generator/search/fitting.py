@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from generator.errors import CheckError, InputError
+from generator.memory import Memory
 from generator.payload import Payload
 from generator.progress import Listener, Stage
 from generator.recipes.marks import find_knob, with_value
@@ -25,7 +26,7 @@ from generator.visible import shown
 from generator.weights.checkpoint import Checkpoint
 from generator.weights.encode import code, prove
 from generator.weights.quantize import Cache, QuantizedCheckpoint, quantize_checkpoint
-from generator.weights.workers import Workers
+from generator.weights.workers import Alone, Source, Workers
 
 Evaluate = Callable[[dict[str, Tensor]], Any]
 
@@ -96,6 +97,7 @@ def search_recipe(
     check_budget(budget)
     check_table(table, title)
     knob = find_knob(table, title)
+    workers = workers or Alone(Source(checkpoint, statistics, memory=Memory()))
     cache = Cache()
     points: list[Point] = []
     best: Point | None = None
@@ -141,7 +143,7 @@ def _make(
     statistics: Statistics | None,
     cache: Cache,
     progress: Listener | None,
-    workers: Workers | None,
+    workers: Workers,
 ) -> _Made:
     quantized = quantize_checkpoint(checkpoint, recipe, statistics, cache, progress, workers)
     payload = code(quantized, cache, progress)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
 
-from generator.progress import Listener, track
+from generator.memory import Memory
+from generator.parallel import spread
+from generator.progress import Listener, Stage, track
 from generator.statistics import Statistics, TensorStatistics
 from generator.weights.checkpoint import Checkpoint
 
@@ -22,11 +24,13 @@ class Source:
         checkpoint: the tensors.
         statistics: of calibration, if there are any.
         device: where tensors are computed with.
+        memory: for what follows from weights and statistics alone, so that it is there when the same is asked for again.
     """
 
     checkpoint: Checkpoint
     statistics: Statistics | None = None
     device: str = "cpu"
+    memory: Memory = field(default_factory=lambda: Memory(0), compare=False)
 
     def tensor(self, name: str) -> Tensor:
         """The tensor of a first name, on the device."""
@@ -34,7 +38,8 @@ class Source:
 
     def known(self, name: str) -> TensorStatistics | None:
         """Its statistics."""
-        return self.statistics.find(self.checkpoint.names[name]) if self.statistics is not None else None
+        found = self.statistics.find(self.checkpoint.names[name]) if self.statistics is not None else None
+        return None if found is None else replace(found, memory=self.memory)
 
 
 Work = Callable[..., Any]  # (source, tensor's first name, *more) → result; a function of a module, with results for pickle
@@ -57,10 +62,19 @@ class Workers(ABC):
 
 
 class Alone(Workers):
-    """This process."""
+    """This process, tensors spread over its threads; on other devices one after the other."""
 
     def __init__(self, source: Source):
         self.source = source
 
     def map(self, work: Work, jobs: Jobs, stage: str, progress: Listener | None) -> list[Any]:
-        return [work(self.source, *job) for job in track(jobs, stage, progress, lambda job: str(job[0]))]
+        if self.source.device != "cpu":
+            return [work(self.source, *job) for job in track(jobs, stage, progress, lambda job: str(job[0]))]
+        # Large ones first, so that no thread is left with one in the end.
+        sizes = [self.source.checkpoint.tensors[job[0]].numel() for job in jobs]
+        order = sorted(range(len(jobs)), key=lambda number: -sizes[number])
+        names = [*(str(jobs[number][0]) for number in order), ""]
+        with Stage(stage, progress, len(jobs), names[0]) as steps:
+            results = spread(lambda number: work(self.source, *jobs[number]), order, lambda done: steps.step(names[done]))
+        found = dict(zip(order, results, strict=True))
+        return [found[number] for number in range(len(jobs))]

@@ -1,0 +1,54 @@
+"""What was computed and will be asked for again, kept while there is room."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+ROOM = 2 << 30  # bytes
+
+Value = TypeVar("Value")
+
+
+class Memory:
+    """Values by keys, up to so many bytes of tensors.
+
+    What does not fit is computed each time. Nothing makes room for something else: who goes through the same keys again and
+    again would find least of them in a memory that forgets the oldest.
+    """
+
+    def __init__(self, room: int = ROOM):
+        self._room = room
+        self._values: dict[Hashable, tuple[Any, int]] = {}
+        self._lock = threading.Lock()
+
+    def recall(self, key: Hashable, make: Callable[[], Value], valid: Callable[[Value], bool] = lambda _: True) -> Value:
+        """The value of a key; made, if there is none or the one that is kept is not valid any more.
+
+        Threads that ask for the same key at once may each make it.
+        """
+        with self._lock:
+            known = self._values.get(key)
+        if known is not None and valid(known[0]):
+            found: Value = known[0]
+            return found
+        value = make()
+        size = size_of(value)
+        with self._lock:
+            _, before = self._values.pop(key, (None, 0))
+            self._room += before
+            if size <= self._room:
+                self._values[key] = value, size
+                self._room -= size
+        return value
+
+
+def size_of(value: Any) -> int:
+    """Bytes of the tensors in a value: a tensor, or a dataclass of such values."""
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size()
+    return sum(size_of(getattr(value, one.name)) for one in fields(value)) if is_dataclass(value) else 0
