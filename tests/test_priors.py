@@ -29,9 +29,7 @@ def bells(classes: int, symbols: int, growth: float, elements: int = 3000) -> np
     return counts
 
 
-@pytest.mark.parametrize(
-    ("classes", "symbols", "growth"), [(1, 63, 1), (2, 31, 3), (9, 63, 1.3), (20, 255, 1.2), (5, 4095, 4)]
-)
+@pytest.mark.parametrize(("classes", "symbols", "growth"), [(1, 63, 1), (2, 31, 3), (9, 63, 1.3), (20, 255, 1.2), (5, 4095, 4)])
 def test_nothing_is_better_by_much(classes: int, symbols: int, growth: float) -> None:
     counts = bells(classes, symbols, growth)
     spread, ratio = fit_prior(counts, symbols // 2)
