@@ -26,6 +26,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from generator.version import __version__
+
 ROOT = Path(__file__).parent.parent
 SIZES = ("1M", "10M", "30M", "100M")  # of benchmarks/random_gpt.py; it is not imported, see `measure`
 BYTES_PER_WEIGHT = 0.5  # that `fit` is given
@@ -239,13 +241,11 @@ def main() -> None:
     options = parser.parse_args()
     needed = {STAGES[name].needs for name in options.stages}
     stages = [name for name in STAGES if name in options.stages or name in needed]
-    head = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
-    revision = subprocess.run(head, capture_output=True, text=True).stdout.strip()
     lines = [
         "# Time and memory",
         "",
-        f"`python benchmarks/build.py {shlex.join(sys.argv[1:])}` at {revision}, Python {platform.python_version()},",
-        f"{platform.machine()}, {os.cpu_count()} cores.",
+        f"`python benchmarks/build.py {shlex.join(sys.argv[1:])}`, golfpack {__version__}, Python {platform.python_version()},",
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores.",
         "",
         "s: elapsed; CPU s: processor time, start of Python and torch included; MB: peak resident memory (10⁶ bytes), of which",
         "Python and torch take some 250. Order: the power of the number of weights with which a figure grew.",
