@@ -3,18 +3,20 @@
 # make in-the-run    train, pack and evaluate the example in one run by two processes, then run the file that it wrote
 # make environments  other Pythons with numpy, for the tests, as far as such Pythons are installed; done once, before make test
 # make lint          ruff and mypy
+# make bench-build   time and memory of calibrate, fit, build, verify and load against BASELINE; hours
 
 PYTHON ?= python3
 MINUTES ?= 1.5
 SIZE ?= 4M
 BUDGET ?= 16000000
+BASELINE ?= $(shell git describe --tags --abbrev=0 2>/dev/null || echo a3bf59b)
 
 EXAMPLE := records_examples/stdlib_gpt
 CHECKPOINT := runs/stdlib_gpt/checkpoint.safetensors
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: submission in-the-run test environments lint clean
+.PHONY: submission in-the-run test environments lint bench-build clean
 
 submission: $(INSTALLED) $(CHECKPOINT)
 	$(BIN)/golfpack build $(EXAMPLE)/train_gpt.py --weights $(CHECKPOINT) --recipe $(EXAMPLE)/recipe.toml \
@@ -37,6 +39,9 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench-build: $(INSTALLED)
+	$(BIN)/python benchmarks/build.py --baseline $(BASELINE)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 from generator import codecs
 from generator.codecs.lzma_raw import compress_raw
+from generator.fields import specs_of
 from runtime_stub.lzma_raw import inflate_lzma
 from runtime_stub.registry import DECODERS
 
@@ -56,6 +57,14 @@ def test_round_trip(codec: str, arrays: list[np.ndarray]) -> None:
 )
 def test_hard_arrays(codec: str, array: np.ndarray) -> None:
     round_trip(codecs.REGISTRY[codec](), [array, array])
+
+
+@pytest.mark.parametrize("codec", sorted(codecs.REGISTRY))
+def test_estimates_are_close(codec: str) -> None:
+    given = fields(*np.random.default_rng(0).choice(np.array([-1, 0, 0, 1], "i1"), (2, 300, 200)))
+    one = codecs.REGISTRY[codec]()
+    size = len(one.encode(given).data) - one.stream_bytes(specs_of(given))
+    assert one.estimate(given) == pytest.approx(size, rel=0.02, abs=64)
 
 
 def test_store_takes_only_the_bits_that_the_range_needs() -> None:

@@ -112,6 +112,8 @@ def test_tied_tensors_do_not_share_memory_when_loaded() -> None:
 def test_a_decoder_that_gives_other_bits_is_caught() -> None:
     with pytest.raises(CheckError, match="tensor 'b' decodes to other bits"):
         check_decodes_to(bytes.fromhex(GOLDEN), {"b": torch.tensor([1.5, 2.0])})
+    with pytest.raises(CheckError, match="tensor 'c' is missing"):
+        check_decodes_to(bytes.fromhex(GOLDEN), {"b": torch.tensor([1.5, -2.0]), "c": torch.tensor(1.0)})
 
 
 def sealed(manifest: Any, streams: bytes = b"") -> bytes:

@@ -121,6 +121,14 @@ def test_row_means_wrap_around() -> None:
     assert_round_trip(CENTERED, [array])
 
 
+def test_resolutions_compared_on_a_sample_cost_next_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(4)
+    arrays = [bell(300, 200, 6 * 2 ** rng.normal(size=(300, 1)) * 2 ** rng.normal(size=200), seed) for seed in range(3)]
+    full = assert_round_trip(Rans(), arrays)
+    monkeypatch.setattr("generator.codecs.scale_classes.SAMPLE", 20000)
+    assert assert_round_trip(Rans(), arrays) < 1.001 * full
+
+
 def test_encoding_is_deterministic() -> None:
     array = bell(100, 300, 2 ** np.random.default_rng(0).normal(size=300) * 4)
     assert Rans().encode(fields(array)) == Rans().encode(fields(array.copy()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from generator.fields import Field
+from generator.fields import Field, specs_of
 from generator.limits import Specs
 from runtime_stub.split import Array
 
@@ -56,10 +57,6 @@ class Codec(BaseModel, ABC):
         """Whether it is meant for such an array; `auto` finds a codec for others."""
         return True
 
-    def trial(self) -> Codec:
-        """What stands for it where `auto` compares sizes, without searches of its own."""
-        return self
-
     @classmethod
     def measured(cls) -> list[Codec]:
         """What `golfpack bench` measures of it."""
@@ -68,6 +65,12 @@ class Codec(BaseModel, ABC):
     def stream_bytes(self, specs: Specs) -> int:
         """Overhead of one stream of these arrays, however well they are coded."""
         return 0
+
+    def estimate(self, fields: Sequence[Field]) -> float:
+        """About the bytes of these arrays in a stream with others, its options included and `stream_bytes` not: what `auto`
+        compares, without searches that take longer than they are worth there."""
+        encoded = self.encode(fields)
+        return len(encoded.data) + manifest_bytes(encoded.options) - self.stream_bytes(specs_of(fields))
 
     def refuses(self, specs: Specs, size: int = UNKNOWN_SIZE) -> str:
         """Why a reader would not take one stream of such arrays, of so many bytes; "" when it would.
@@ -106,6 +109,11 @@ class Codec(BaseModel, ABC):
     def __str__(self) -> str:
         options = ", ".join(f"{name} {value}" for name, value in self.model_dump(exclude_defaults=True).items())
         return f"{self.id} ({options})" if options else self.id
+
+
+def manifest_bytes(options: Sequence[Any]) -> float:
+    """About what options take in the manifest, whose JSON compresses three to one."""
+    return len(json.dumps(options)) / 3
 
 
 def joined(fields: Sequence[Field]) -> bytes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from generator import codecs, filters
-from generator.codecs.base import UNKNOWN_SIZE, Codec
+from generator.codecs.base import UNKNOWN_SIZE, Codec, manifest_bytes
 from generator.errors import InputError
 from generator.fields import Field, specs_of
 from generator.filters import Filter
@@ -77,14 +77,24 @@ class Chain:
         Raises:
             InputError: they can't be coded this way; the message names a tensor.
         """
+        filtered, stages = self._filtered(fields, earlier)
+        encoded = self.codec.encode(filtered)
+        return Coded(encoded.data, [*stages, [self.codec.id, *encoded.options]])
+
+    def estimate(self, fields: Sequence[Field]) -> float:
+        """About the bytes of these arrays in a stream with others, see `Codec.estimate`."""
+        filtered, stages = self._filtered(fields, ())
+        return self.codec.estimate(filtered) + manifest_bytes([*stages, [self.codec.id]])
+
+    def _filtered(self, fields: Sequence[Field], earlier: Sequence[Sequence[Field]]) -> tuple[Sequence[Field], list[list[Any]]]:
+        """What the filters leave to the codec, and their stages."""
         stages = []
         for number, one in enumerate(self.filters):
             self._check_borne(number, f"filter {one.id}", fields, one.bears)
             fields, options = one.apply(fields, earlier)
             stages.append([one.id, *options])
         self._check_borne(len(self.filters), f"codec {self.codec.id}", fields, self.codec.takes)
-        encoded = self.codec.encode(fields)
-        return Coded(encoded.data, [*stages, [self.codec.id, *encoded.options]])
+        return fields, stages
 
     def _check_borne(self, number: int, what: str, fields: Sequence[Field], borne: Callable[[Field], bool]) -> None:
         """That a stage can do with what the one before it gives."""

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import lzma
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import Field as Option
 from pydantic import model_validator
 
-from generator.codecs.base import Codec, Encoded, joined
+from generator.codecs.base import Codec, Encoded, joined, manifest_bytes
 from generator.fields import Field
 from generator.limits import Specs, is_integer
 from runtime_stub.lzma_raw import decode_lzma
 
 SAMPLE_BYTES = 1 << 18
 NICE_LENGTHS = (273, 64, 16)
+
+Setting = TypeVar("Setting")
 
 
 class Lzma(Codec):
@@ -39,17 +41,18 @@ class Lzma(Codec):
             raise ValueError(f"lc + lp must be at most 4, not {self.lc} + {self.lp}")
         return self
 
-    def trial(self) -> Codec:
-        return Lzma(lc=0, lp=0, pb=0) if self == Lzma() else self
+    def estimate(self, fields: Sequence[Field]) -> float:
+        parameters = self.lc or 0, self.lp or 0, self.pb or 0
+        return len(compress_raw(joined(fields), *parameters, self.nice_len or 64)) + manifest_bytes(parameters)
 
     def encode(self, fields: Sequence[Field]) -> Encoded:
         data = joined(fields)
         start = max(0, len(data) - SAMPLE_BYTES) // 2 & ~7
         sample = data[start : start + SAMPLE_BYTES]
         candidates = self._candidates(max((field.array.itemsize for field in fields), default=1))
-        lc, lp, pb = min(candidates, key=lambda parameters: len(compress_raw(sample, *parameters)))
+        lc, lp, pb = _best(candidates, lambda parameters: compress_raw(sample, *parameters))
         lengths = [self.nice_len] if self.nice_len is not None else NICE_LENGTHS
-        nice_len = min(lengths, key=lambda length: len(compress_raw(sample, lc, lp, pb, length)))
+        nice_len = _best(lengths, lambda length: compress_raw(sample, lc, lp, pb, length))
         return Encoded(compress_raw(data, lc, lp, pb, nice_len), [lc, lp, pb])
 
     def _candidates(self, itemsize: int) -> list[tuple[int, int, int]]:
@@ -68,6 +71,11 @@ class Lzma(Codec):
         # Literal context, literal position and position bits that LZMA allows.
         if len(options) != 3 or not all(is_integer(bits, 0, 4) for bits in options) or options[0] + options[1] > 4:
             raise ValueError("an lzma stream has malformed options")
+
+
+def _best(options: Sequence[Setting], compress: Callable[[Setting], bytes]) -> Setting:
+    """The one that makes fewest bytes; a single one without a trial."""
+    return options[0] if len(options) == 1 else min(options, key=lambda option: len(compress(option)))
 
 
 def compress_raw(data: bytes, lc: int, lp: int, pb: int, nice_len: int = 273) -> bytes:

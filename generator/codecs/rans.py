@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from generator.codecs.base import UNKNOWN_SIZE, Codec, Encoded
+from generator.codecs.base import UNKNOWN_SIZE, Codec, Encoded, manifest_bytes
 from generator.codecs.rans_check import MAX_TABLES, check_rans, rans_excess
 from generator.codecs.rans_coder import RansWriter, choose_lanes
 from generator.codecs.scale_classes import Kind, make_kind
@@ -38,7 +38,16 @@ class Rans(Codec):
     def refuses(self, specs: Specs, size: int = UNKNOWN_SIZE) -> str:
         return rans_excess(size, choose_lanes(_elements(specs)), specs)
 
+    def estimate(self, fields: Sequence[Field]) -> float:
+        writer, options = self._written(fields)
+        return writer.bits() / 8 + manifest_bytes(options)
+
     def encode(self, fields: Sequence[Field]) -> Encoded:
+        writer, options = self._written(fields)
+        return Encoded(writer.finish(), options)
+
+    def _written(self, fields: Sequence[Field]) -> tuple[RansWriter, list[Any]]:
+        """All symbols in decoding order, and the decoder's options."""
         keys = [_kind_of(field) for field in fields]
         kinds = self._kinds(fields, keys) if len(set(keys)) * 3 <= MAX_TABLES else []
         if not kinds or sum(2 + kind.classes for kind in kinds) > MAX_TABLES:
@@ -54,7 +63,7 @@ class Rans(Codec):
             matrix, rows, columns = next(places[member])
             symbols = np.concatenate([rows.astype("u2"), columns.astype("u2"), matrix.ravel()])
             scale_classes(writer.reader(symbols), np.empty(matrix.shape, "u2"), 0, *models[member])
-        return Encoded(writer.finish(), [writer.lanes, [[kind.shift, *kind.arguments()] for kind in kinds], members])
+        return writer, [writer.lanes, [[kind.shift, *kind.arguments()] for kind in kinds], members]
 
     @classmethod
     def check(cls, size: int, specs: Specs, options: Sequence[Any]) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from generator.codecs.scale_classes import FLAT, MAX_CLASSES, MAX_SPREAD, MAX_SYMBOLS
+from generator.codecs.priors import FLAT, MAX_SPREAD
+from generator.codecs.scale_classes import MAX_CLASSES, MAX_SYMBOLS
 from generator.limits import Specs, decoded_limit, is_integer
 from runtime_stub.rans import PERIOD, PRECISION, PRIOR
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import lzma
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -133,11 +134,19 @@ def decode_payload(payload: bytes) -> dict[str, Tensor]:
     Raises:
         InputError: the payload is damaged, hostile, or of another version.
     """
+    return dict(_decoded(payload))
+
+
+def _decoded(payload: bytes) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a payload by each of their names, made one after the other; errors as for `decode_payload`."""
     manifest = read_manifest(payload)
     try:
         if manifest.decoders is DECODERS:
-            return make_tensors(read_payload(payload, DECODERS, DEQUANTIZERS))  # as the artifact does it
-        return make_tensors(_entries(manifest, decode_streams(payload, manifest)))
+            entries = read_payload(payload, DECODERS, DEQUANTIZERS)  # as the artifact does it
+        else:
+            entries = _entries(manifest, decode_streams(payload, manifest))
+        for entry in entries:
+            yield from make_tensors([entry]).items()
     except UNDECODABLE as error:
         raise InputError(f"the payload's streams can't be decoded: {_reason(error)}") from error
 
@@ -169,16 +178,19 @@ def _reason(error: BaseException) -> str:
     return "there is not enough memory" if isinstance(error, MemoryError) else brief(error) or type(error).__name__
 
 
-def check_decodes_to(payload: bytes, expected: dict[str, Tensor]) -> None:
-    """Compare what a payload decodes to with what the quantizers reported.
+def check_decodes_to(payload: bytes, expected: Mapping[str, Tensor]) -> None:
+    """Compare what a payload decodes to with what the quantizers reported, tensor by tensor.
 
     Raises:
-        CheckError: any tensor differs in any bit. That would be a bug in a codec, never to be shipped.
+        CheckError: any tensor differs in any bit, or is missing. That would be a bug in a codec, never to be shipped.
     """
-    decoded = decode_payload(payload)
-    for name, tensor in expected.items():
-        if not same_bits(decoded[name], tensor):
+    missing = set(expected)
+    for name, tensor in _decoded(payload):
+        if name in missing and not same_bits(tensor, expected[name]):
             raise CheckError(f"tensor {name!r} decodes to other bits than its quantizer reported; please report this bug")
+        missing.discard(name)
+    if missing:
+        raise CheckError(f"tensor {min(missing)!r} is missing from what the payload decodes to; please report this bug")
 
 
 def same_bits(left: Tensor, right: Tensor) -> bool:
@@ -187,6 +199,14 @@ def same_bits(left: Tensor, right: Tensor) -> bool:
         return False
     if not left.numel():
         return True
-    # A single element may have any stride, and pass for contiguous.
-    octets = (t.reshape(-1).clone(memory_format=torch.contiguous_format).view(torch.uint8) for t in (left, right))
-    return torch.equal(*octets)
+    return np.array_equal(_bits(left), _bits(right))
+
+
+def _bits(tensor: Tensor) -> Array:
+    """The elements of a tensor as words of their size."""
+    flat = tensor.detach().cpu().reshape(-1)
+    if flat.stride() != (1,):  # a single element may have any, and pass for contiguous
+        flat = flat.clone(memory_format=torch.contiguous_format)
+    word = {2: torch.int16, 4: torch.int32, 8: torch.int64}.get(flat.dtype.itemsize, torch.uint8)
+    words: Array = flat.view(word).numpy()
+    return words

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import itertools
-import json
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -158,7 +157,4 @@ def expected_bytes(chain: Chain, fields: Sequence[Field]) -> float:
         part = array if array.nbytes <= 2 * WORK or not array.shape else array[: max(1, len(array) * WORK // array.nbytes)]
         sample.append(replace(field, array=part))
         taken += part.nbytes
-    coded = replace(chain, codec=chain.codec.trial()).encode(sample)
-    # JSON compresses about three to one in the manifest.
-    size = len(coded.data) + len(json.dumps(coded.stages)) / 3 - chain.codec.stream_bytes(specs_of(sample))
-    return size * (total / taken if taken else 1)
+    return chain.estimate(sample) * (total / taken if taken else 1)
