@@ -248,8 +248,6 @@ def test_what_stands_in_the_way_is_told_before_the_training(loading: Path, tmp_p
     search = {"id": "waterfill", "alpha": "fit", "damping": {"search": [0.01, 0.1]}}
     with pytest.raises(golfpack.InputError, match="marks options for a study"):
         packer(recipe={"rule": [{"pattern": "*", "quantizer": search}]})
-    with pytest.raises(golfpack.InputError, match="time limit must be a number of seconds"):
-        packer(time_limit=-1)
     with pytest.raises(golfpack.InputError, match="budget must be a whole number"):
         packer(budget=0)
     with pytest.raises(golfpack.InputError, match="loss must be a function"):
