@@ -48,12 +48,12 @@ def same_file(left: Path, right: Path) -> bool:
         return os.path.realpath(left) == os.path.realpath(right)
 
 
-def write_atomically(path: str | Path, data: bytes, check: Callable[[Path], None] | None = None) -> None:
+def write_atomically(path: str | Path, data: bytes | Iterable[bytes], check: Callable[[Path], None] | None = None) -> None:
     """Write to a temporary file beside `path` and rename it: an interruption leaves what was there before.
 
     Args:
         path: the output; see `check_output`. A file that is there already passes on its mode.
-        data: its new contents.
+        data: its new contents, or pieces of them, each asked for when those before are written.
         check: called with the temporary file, before anything is replaced; what it raises leaves all as it was.
 
     Raises:
@@ -68,7 +68,7 @@ def write_atomically(path: str | Path, data: bytes, check: Callable[[Path], None
         descriptor, name = tempfile.mkstemp(prefix=".golfpack-", dir=place.parent)
         temporary = Path(name)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            file.writelines([data] if isinstance(data, bytes) else data)
         temporary.chmod(mode)  # mkstemp's 0600 would hide the artifact from other users
         if check is not None:
             check(temporary)

@@ -1,39 +1,44 @@
 """Calibration statistics: the file that `golfpack calibrate` writes, and what a quantizer gets of it.
 
-A safetensors file. Per weight `name`, a stack of `count` matrices (1 unless the parameter has leading dimensions):
+A safetensors file of float32. Per weight `name`, a stack of `count` matrices (1 unless the parameter has leading dimensions);
+symmetric matrices n × n are packed upper triangles of n (n + 1) / 2 elements (`triangles.py`):
 
-    name:H  (count, in, in)    second moment of the inputs per token; all uses of the weight combined
-    name:g  (count, out)       diagonal second moment of the output gradients, so that row i's quadratic form is g_i H
-    name:A  (count, in, in)    the same per sequence (`--statistics sequence`)
-    name:B  (count, out, out)  or (count, out): output side of A
-    name:frequencies, name:gradients  of an embedding: share of each token, and the second moment of its rows' gradients
+    name:H  (count, packed in)   second moment of the inputs per token; all uses of the weight combined
+    name:g  (count, out)         diagonal second moment of the output gradients, so that row i's quadratic form is g_i H
+    name:A  (count, packed in)   the same per sequence (`--statistics sequence`)
+    name:B  (count, packed out)  output side of A; of weights with many outputs only its diagonal, (count, out)
 
-The metadata's JSON says kind, tokens, sequences, which weights are stored transposed, all names of tied weights, and why
-weights are missing.
+The metadata's JSON says kind, tokens, sequences, which weights are stored transposed, all names of tied weights, why weights
+are missing, and how many batches were left out for lack of time. In files of version 1 all matrices are whole, (count, n, n);
+they are read, too, and statistics in memory may hold such matrices.
+
+A tensor is read, checked and made a matrix when a quantizer asks for it, and not kept.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, overload
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
 from torch import Tensor
 
 from generator.errors import InputError
-from generator.files import write_atomically
 from generator.inputs import regular_file
 from generator.memory import Memory
 from generator.specs import explain
+from generator.tensor_file import TensorFile, write_tensors
+from generator.triangles import pack_rows, packed_diagonal, packed_size, unpack
 from generator.visible import first_line
 
-FORMAT = "golfpack statistics 1"
+FORMAT = "golfpack statistics 2"
+OLD_FORMAT = "golfpack statistics 1"
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,8 @@ class TensorStatistics:
     (factorizations, above all) for quantizing the same tensor again.
     """
 
-    token: list[MatrixStatistics]
-    sequence: list[MatrixStatistics] | None
+    token: Sequence[MatrixStatistics]
+    sequence: Sequence[MatrixStatistics] | None
     transposed: bool
     memory: Memory = field(default_factory=lambda: Memory(0), compare=False)
 
@@ -81,12 +86,13 @@ class Statistics:
     kind: str  # "token" or "sequence"
     tokens: int
     sequences: int
-    tensors: dict[str, Tensor]
+    tensors: Mapping[str, Tensor]
     shapes: dict[str, list[int]]
     names: dict[str, list[str]]  # first name → all names of the same memory
     transposed: list[str] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)  # weights without statistics, and the reason
     title: str = "the statistics"  # for messages
+    left_out: int = 0  # batches for which there was no time
 
     def find(self, names: Iterable[str]) -> TensorStatistics | None:
         """The statistics of the weight that goes by any of `names`; None if there are none."""
@@ -94,11 +100,34 @@ class Statistics:
         first = next((first for first, known in self.names.items() if wanted.intersection(known)), None)
         if first is None:
             return None
-        token = _matrices(self.tensors[f"{first}:H"], self.tensors[f"{first}:g"])
-        sequence = None
-        if f"{first}:A" in self.tensors:
-            sequence = _matrices(self.tensors[f"{first}:A"], self.tensors[f"{first}:B"])
+        token = _Stack(self, first, "H", "g")
+        sequence = _Stack(self, first, "A", "B") if "A" in self._keys(first) else None
         return TensorStatistics(token, sequence, first in self.transposed)
+
+    def moment(self, name: str, key: str) -> Tensor:
+        """H, g, A or B of a weight's matrices: packed triangles, diagonals (count, n), or whole ones (count, n, n).
+
+        Args:
+            name: the weight's first name.
+            key: which one.
+
+        Raises:
+            InputError: it isn't there in a shape that fits, or holds what no second moment can.
+        """
+        found = self.tensors.get(f"{name}:{key}")
+        if found is None or tuple(found.shape) not in self._forms(name, key):
+            raise InputError(f"{self.title} lacks {name}:{key}, or has it in another shape")
+        if found.dtype != torch.float32:
+            raise InputError(f"{self.title} holds '{name}:{key}' in another dtype than float32")
+        if not torch.isfinite(found).all():
+            raise InputError(f"{self.title} holds NaN or Inf in '{name}:{key}'; calibrate again in float32")
+        width = self.width(name, key)
+        squares = found.diagonal(dim1=1, dim2=2) if found.ndim == 3 else found
+        if found.shape[1:] == (packed_size(width),) and key != "g":
+            squares = packed_diagonal(found, width)
+        if (squares < 0).any():
+            raise InputError(f"{self.title} holds negative second moments in '{name}:{key}'; calibrate again")
+        return found
 
     def why_missing(self, names: Iterable[str]) -> str:
         """Why a weight has no statistics, for messages."""
@@ -131,11 +160,26 @@ class Statistics:
         Raises:
             InputError: they aren't; the message names the tensor.
         """
-        _check(self)
+        for name in self.shapes:
+            for key in self._keys(name):
+                self.moment(name, key)
+
+    def check_file(self, file: TensorFile) -> None:
+        """That all moments are in a file, in shapes that fit; their numbers are checked when they are read.
+
+        Raises:
+            InputError: they aren't; the message names the tensor.
+        """
+        for name in self.shapes:
+            for key in self._keys(name):
+                full = f"{name}:{key}"
+                if file.shapes.get(full) not in self._forms(name, key):
+                    raise InputError(f"{self.title} lacks {full}, or has it in another shape")
+                if file.dtypes[full] != "F32":
+                    raise InputError(f"{self.title} holds {full!r} in another dtype than float32")
 
     def save(self, path: str | Path) -> None:
-        """Write the file, whole or not at all."""
-        # One entry: safetensors writes several in no fixed order.
+        """Write the file, whole or not at all, a tensor at a time."""
         metadata = {
             "kind": self.kind,
             "tokens": self.tokens,
@@ -144,31 +188,89 @@ class Statistics:
             "names": self.names,
             "transposed": self.transposed,
             "missing": self.missing,
+            "left_out": self.left_out,
         }
-        contiguous = {name: tensor.cpu().contiguous() for name, tensor in self.tensors.items()}
-        write_atomically(path, save(contiguous, {FORMAT: json.dumps(metadata)}))
+        known = self.tensors.shapes if isinstance(self.tensors, TensorFile) else {n: t.shape for n, t in self.tensors.items()}
+        shapes = {}
+        for name in self.shapes:
+            for key in self._keys(name):
+                shape = known[f"{name}:{key}"]
+                shapes[f"{name}:{key}"] = (shape[0], packed_size(shape[1])) if len(shape) == 3 else tuple(shape)
+
+        def packed(full: str) -> Tensor:
+            tensor = self.tensors[full]
+            return torch.stack([pack_rows(matrix) for matrix in tensor]) if tensor.ndim == 3 else tensor
+
+        write_tensors(path, shapes, packed, {FORMAT: json.dumps(metadata)})
+
+    def width(self, name: str, key: str) -> int:
+        """Rows of a moment: a weight's inputs for H and A, its outputs for g and B."""
+        outputs, inputs = self.shapes[name][-2:]
+        if name in self.transposed:
+            outputs, inputs = inputs, outputs
+        return inputs if key in "HA" else outputs
+
+    def _keys(self, name: str) -> str:
+        """The moments that a weight must have."""
+        return "HgAB" if self.kind == "sequence" or f"{name}:A" in self.tensors else "Hg"
+
+    def _forms(self, name: str, key: str) -> list[tuple[int, ...]]:
+        """The shapes that a moment may have."""
+        count, width = math.prod(self.shapes[name][:-2]), self.width(name, key)
+        matrices = [(count, packed_size(width)), (count, width, width)]
+        return [*(() if key in "HA" else [(count, width)]), *(() if key == "g" else matrices)]
+
+
+@dataclass(frozen=True)
+class _Stack(Sequence[MatrixStatistics]):
+    """The matrices of a tensor, which are read and made each time they are gone through."""
+
+    statistics: Statistics
+    name: str
+    inputs: str
+    outputs: str
+
+    def __len__(self) -> int:
+        return math.prod(self.statistics.shapes[self.name][:-2])
+
+    def __iter__(self) -> Iterator[MatrixStatistics]:
+        known, name = self.statistics, self.name
+        inputs, outputs = known.moment(name, self.inputs), known.moment(name, self.outputs)
+        in_width, out_width = known.width(name, self.inputs), known.width(name, self.outputs)
+        for a, b in zip(inputs, outputs, strict=True):
+            if self.outputs == "g" or (b.ndim == 1 and len(b) == out_width > 1):
+                yield MatrixStatistics(_whole(a, in_width), b)
+            else:
+                matrix = _whole(b, out_width)
+                yield MatrixStatistics(_whole(a, in_width), matrix.diagonal(), matrix)
+
+    @overload
+    def __getitem__(self, index: int) -> MatrixStatistics: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[MatrixStatistics]: ...
+    def __getitem__(self, index: int | slice) -> MatrixStatistics | Sequence[MatrixStatistics]:
+        return list(self)[index]
 
 
 def load_statistics(path: str | Path) -> Statistics:
-    """Read a statistics file.
+    """Open a statistics file; its moments are read when they are asked for.
 
     Raises:
-        InputError: it is missing, not a statistics file, incomplete, or holds NaN or Inf.
+        InputError: it is missing, not a statistics file, or incomplete.
     """
     path = regular_file(path, "statistics", "golfpack calibrate")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if FORMAT not in metadata:
-                raise InputError(f"{path} is not a statistics file of golfpack calibrate")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        header = _Header.model_validate_json(metadata[FORMAT])
+        file = TensorFile(path)
+        text = file.metadata.get(FORMAT) or file.metadata.get(OLD_FORMAT)
+        if text is None:
+            raise InputError(f"{path} is not a statistics file of golfpack calibrate")
+        header = _Header.model_validate_json(text)
     except ValidationError as error:
         raise InputError(f"statistics {path} cannot be read: {explain(error)}") from error
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"statistics {path} cannot be read: {first_line(error)}") from error
-    statistics = Statistics(**dict(header), tensors=tensors, title=f"statistics {path}")
-    statistics.check()
+    statistics = Statistics(**dict(header), tensors=file, title=f"statistics {path}")
+    statistics.check_file(file)
     return statistics
 
 
@@ -183,6 +285,7 @@ class _Header(BaseModel):
     names: dict[str, list[str]]
     transposed: list[str]
     missing: dict[str, str]
+    left_out: int = Field(0, ge=0)
 
     @model_validator(mode="after")
     def _check_names(self) -> _Header:
@@ -191,35 +294,9 @@ class _Header(BaseModel):
         return self
 
 
-def _check(statistics: Statistics) -> None:
-    for name, tensor in statistics.tensors.items():
-        if tensor.dtype != torch.float32:
-            raise InputError(f"{statistics.title} holds {name!r} in another dtype than float32")
-        if not torch.isfinite(tensor).all():
-            raise InputError(f"{statistics.title} holds NaN or Inf in {name!r}; calibrate again in float32")
-    for name, shape in statistics.shapes.items():
-        inputs, outputs = shape[-1], shape[-2]
-        if name in statistics.transposed:
-            inputs, outputs = outputs, inputs
-        count = 1
-        for size in shape[:-2]:
-            count *= size
-        expected: dict[str, list[tuple[int, ...]]] = {"H": [(count, inputs, inputs)], "g": [(count, outputs)]}
-        if statistics.kind == "sequence" or f"{name}:A" in statistics.tensors:
-            expected |= {"A": expected["H"], "B": [(count, outputs), (count, outputs, outputs)]}
-        for key, shapes in expected.items():
-            found = statistics.tensors.get(f"{name}:{key}")
-            if found is None or tuple(found.shape) not in shapes:
-                raise InputError(f"{statistics.title} lacks {name}:{key}, or has it in another shape")
-            squares = found if found.ndim == 2 else found.diagonal(dim1=1, dim2=2)
-            if (squares < 0).any():
-                raise InputError(f"{statistics.title} holds negative second moments in '{name}:{key}'; calibrate again")
-
-
-def _matrices(inputs: Tensor, outputs: Tensor) -> list[MatrixStatistics]:
-    if outputs.ndim == 2:
-        return [MatrixStatistics(a, b) for a, b in zip(inputs, outputs, strict=True)]
-    return [MatrixStatistics(a, b.diagonal(), b) for a, b in zip(inputs, outputs, strict=True)]
+def _whole(matrix: Tensor, width: int) -> Tensor:
+    """A symmetric matrix, packed or not."""
+    return matrix if matrix.ndim == 2 else unpack(matrix, width)
 
 
 def _times(shape: Iterable[int]) -> str:

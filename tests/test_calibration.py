@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
 from generator.calibration import calibrate, collect_statistics, generate, language_model_loss
+from generator.calibration.aliases import Block
+from generator.calibration.factors import factors
 from generator.calibration.sums import combine
+from generator.calibration.watch import Use
 from generator.errors import InputError
-from generator.statistics import load_statistics
+from generator.statistics import Statistics, load_statistics
+from generator.triangles import unpack
 
 VOCABULARY, WIDTH = 11, 6
 
@@ -47,19 +49,47 @@ def batches(count: int = 2, sequences: int = 3, length: int = 5) -> list[Tensor]
     return [torch.randint(VOCABULARY, (sequences, length), generator=generator) for _ in range(count)]
 
 
+def moment(statistics: Statistics, name: str, key: str) -> Tensor:
+    """The first matrix of a moment, whole."""
+    return unpack(statistics.tensors[f"{name}:{key}"][0], statistics.width(name, key))
+
+
+def expected_moments(model: nn.Module, name: str, loss: Any = loss_of) -> tuple[Tensor, Tensor]:
+    """A and B of a weight, from float64 gradients of one sequence at a time by autograd."""
+    exact = copy.deepcopy(model).double()
+    weight = dict(exact.named_parameters())[name]
+    gradients, tokens = [], 0
+    for sequence in torch.cat(batches()).split(1):
+        exact.zero_grad()
+        loss(exact, sequence).backward()
+        assert weight.grad is not None
+        gradients.append(weight.grad.clone())
+        tokens += sequence.shape[1] - 1
+    a = sum((g.mT @ g for g in gradients), torch.zeros(1)) / tokens
+    inverse = torch.linalg.inv(a + 0.01 * a.diagonal().mean() * torch.eye(len(a)))
+    b = sum((g @ inverse @ g.mT for g in gradients), torch.zeros(1)) / (len(a) * tokens)
+    return a, b
+
+
+def assert_moments(model: nn.Module, statistics: Statistics, name: str, loss: Any = loss_of) -> None:
+    a, b = expected_moments(model, name, loss)
+    torch.testing.assert_close(moment(statistics, name, "A").double(), a, rtol=1e-5, atol=1e-6 * float(a.abs().max()))
+    found = statistics.tensors[f"{name}:B"][0].double()
+    if len(found) == len(b):
+        torch.testing.assert_close(found, b.diagonal(), rtol=1e-4, atol=1e-6 * float(b.abs().max()))
+    else:
+        torch.testing.assert_close(unpack(found, len(b)), b, rtol=1e-4, atol=1e-5 * float(b.abs().max()))
+
+
 def test_moments_are_those_of_autograd() -> None:
-    """A, B, H and g of a layer against gradients computed one sequence and one token at a time."""
+    """H and g of a layer against gradients computed one token at a time, A and B against those of one sequence at a time."""
     model = Plain().eval()
     statistics = collect_statistics(model, batches(), loss_of)
     assert all(parameter.requires_grad for parameter in model.parameters())
     tokens = 2 * 3 * 4
     assert (statistics.tokens, statistics.sequences) == (tokens, 6)
-
-    gradients, inputs, outputs = [], [], []
+    inputs, outputs = [], []
     for sequence in torch.cat(batches()).split(1):
-        model.zero_grad()
-        loss_of(model, sequence).backward()
-        gradients.append((model.layer.weight.grad.clone(), model.embedding.weight.grad.clone()))
         x = model.embedding(sequence[:, :-1]).detach()
         y = model.layer(x).detach().requires_grad_()
         logits = functional.linear(torch.tanh(y), model.embedding.weight)
@@ -67,24 +97,96 @@ def test_moments_are_those_of_autograd() -> None:
         inputs.append(x[0])
         outputs.append(y.grad[0])
     x, d = torch.cat(inputs), torch.cat(outputs)
-    found = statistics.tensors
-    torch.testing.assert_close(found["layer.weight:H"][0], x.T @ x / tokens)
-    torch.testing.assert_close(found["layer.weight:g"][0], d.square().mean(0))
-    for number, name in enumerate(("layer.weight", "embedding.weight")):  # the tied weight's gradient has both of its uses
-        moment = sum(pair[number].T @ pair[number] for pair in gradients) / tokens
-        torch.testing.assert_close(found[f"{name}:A"][0], moment, rtol=1e-4, atol=1e-6)
-        inverse = torch.linalg.inv(moment.double() + 0.01 * moment.diagonal().mean() * torch.eye(WIDTH)).float()
-        expected = sum(pair[number] @ inverse @ pair[number].T for pair in gradients) / (WIDTH * tokens)
-        torch.testing.assert_close(found[f"{name}:B"][0], expected, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(moment(statistics, "layer.weight", "H"), x.T @ x / tokens)
+    torch.testing.assert_close(statistics.tensors["layer.weight:g"][0], d.square().mean(0))
+    for name in ("layer.weight", "embedding.weight"):  # the tied weight's gradient has both of its uses
+        assert_moments(model, statistics, name)
 
 
-def test_embeddings_have_frequencies_and_the_gradients_of_their_rows() -> None:
-    statistics = collect_statistics(Plain().eval(), batches(), loss_of, kind="token")
-    tokens = torch.cat(batches())[:, :-1].flatten()
-    counts = torch.bincount(tokens, minlength=VOCABULARY)
-    torch.testing.assert_close(statistics.tensors["embedding.weight:frequencies"], counts / len(tokens))
-    assert statistics.tensors["embedding.weight:gradients"].shape == (WIDTH, WIDTH)
-    assert "embedding.weight:A" not in statistics.tensors
+class Shapes(nn.Module):
+    """Layers wide and narrow, a look-up of its own, one tied to a head, a layer used in a loop, and one used in slices."""
+
+    def __init__(self, wide: int = 40, narrow: int = 3) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.tied = nn.Embedding(VOCABULARY, WIDTH)
+        self.own = nn.Embedding(VOCABULARY, WIDTH)
+        self.up = nn.Linear(WIDTH, wide, bias=False)
+        self.down = nn.Linear(wide, narrow, bias=False)
+        self.back = nn.Linear(narrow, WIDTH, bias=False)
+        self.looped = nn.Linear(WIDTH, WIDTH, bias=False)
+        self.sliced = nn.Parameter(torch.randn(2 * WIDTH, 2 * WIDTH) / WIDTH)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.tied(tokens) + self.own(tokens)
+        x = x + self.back(self.down(torch.tanh(self.up(x))))
+        for _ in range(3):
+            x = x + torch.tanh(self.looped(x))
+        x = x + functional.linear(x, self.sliced[:WIDTH, WIDTH:]) + functional.linear(x.tanh(), self.sliced[WIDTH:, :WIDTH])
+        return functional.linear(x, self.tied.weight)
+
+
+@pytest.mark.parametrize("limit", [4096, 5])
+@pytest.mark.parametrize("scratch", [1 << 24, 1])
+def test_every_way_to_a_moment_is_that_of_autograd(limit: int, scratch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through gradients or without them, of whole and diagonal output sides, all sequences at once or one at a time."""
+    monkeypatch.setattr("generator.calibration.sums.FULL_OUTPUT_LIMIT", limit)
+    monkeypatch.setattr("generator.calibration.results.FULL_OUTPUT_LIMIT", limit)
+    monkeypatch.setattr("generator.calibration.factors.SCRATCH", scratch)
+    monkeypatch.setattr("generator.calibration.moments.STRIP", 4)
+    model = Shapes().eval()
+    statistics = collect_statistics(model, batches(), loss_of)
+    assert sorted(statistics.shapes) == sorted(name for name, _ in model.named_parameters())
+    for name in statistics.shapes:
+        assert_moments(model, statistics, name)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9), st.integers(1, 9), st.booleans(), st.integers(0, 1000))
+def test_products_of_factors_are_those_of_gradients(
+    sequences: int, length: int, outputs: int, inputs: int, tied: bool, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    block = Block("w", 0, False, (0, outputs), (0, inputs))
+
+    def use(looked_up: bool) -> Use:
+        x = torch.randn(sequences * length, inputs, generator=generator)
+        if looked_up:
+            return Use(block, "embedding", x, torch.randint(outputs, (len(x),), generator=generator))
+        return Use(block, "linear", x, torch.randn(len(x), outputs, generator=generator))
+
+    uses = [use(True), use(not tied), use(True)]
+    (part,) = factors(uses, sequences, outputs, inputs)
+    dense = [functional.one_hot(u.outputs, outputs).float() if u.kind == "embedding" else u.outputs for u in uses]
+    d = torch.cat([one.unflatten(0, (sequences, length)) for one in dense], 1)
+    x = part.all_inputs()
+    torch.testing.assert_close(part.gradients(), d.mT @ x, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(part.output_products(), d @ d.mT, rtol=1e-4, atol=1e-4)
+    assert part.all_looked_up == (not tied)
+    if not tied:
+        rows, numbers = part.gradients_of_rows()
+        gathered = torch.zeros(outputs, inputs).index_add_(0, numbers, rows)
+        torch.testing.assert_close(gathered, (d.mT @ x).sum(0), rtol=1e-4, atol=1e-4)
+
+
+def test_inputs_overwritten_in_place_are_not_taken_for_those_before() -> None:
+    class Overwriting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.embedding = nn.Embedding(VOCABULARY, WIDTH)
+            self.first = nn.Linear(WIDTH, WIDTH, bias=False)
+            self.second = nn.Linear(WIDTH, VOCABULARY, bias=False)
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            x = self.embedding(tokens)
+            y = self.first(x)
+            x.mul_(3.0)
+            return self.second(x) + functional.pad(y, (0, VOCABULARY - WIDTH))
+
+    statistics = collect_statistics(Overwriting().eval(), batches(), loss_of, kind="token")
+    first, second = (moment(statistics, f"{name}.weight", "H") for name in ("first", "second"))
+    torch.testing.assert_close(second, 9 * first)
 
 
 def test_one_use_combines_to_itself_and_equal_uses_add_up() -> None:
@@ -161,7 +263,7 @@ def test_a_weight_used_twice_adds_both_uses() -> None:
     statistics = collect_statistics(model, batches(), loss_of)
     x = model.embedding(torch.cat(batches())[:, :-1]).flatten(0, 1).detach()
     y = (x @ model.weight.T).detach()
-    torch.testing.assert_close(statistics.tensors["weight:H"][0], (x.T @ x + y.T @ y) / len(x), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(moment(statistics, "weight", "H"), (x.T @ x + y.T @ y) / len(x), rtol=1e-4, atol=1e-5)
 
 
 class Odd(nn.Module):
@@ -213,8 +315,8 @@ def test_statistics_survive_the_file_and_the_same_seed_gives_the_same_bytes(tmp_
 def test_sampled_labels_make_g_the_fisher_diagonal() -> None:
     """E over labels of the gradient's square, known in closed form at the logits: p (1 − p)."""
     model = Uses("linear").eval()
-    logits = model(torch.cat(batches(200))[:, :-1]).softmax(-1)
-    statistics = collect_statistics(model, batches(200), language_model_loss(), kind="token")
+    logits = model(torch.cat(batches(800))[:, :-1]).softmax(-1)
+    statistics = collect_statistics(model, batches(800), language_model_loss(), kind="token")
     p = logits.flatten(0, 1)
     folded = torch.zeros(WIDTH)
     for output in range(WIDTH):  # outputs are used once or twice as logits
@@ -274,56 +376,6 @@ def test_refusals(name: str) -> None:
     action, message = refusals()[name]
     with pytest.raises(InputError, match=message):
         action()
-
-
-CALIBRATION_FILE = """
-import os, sys
-import torch
-sys.path.insert(0, {tests!r})
-from test_calibration import Plain, batches, loss_of
-
-
-def everything():
-    return Plain().eval(), batches(4), loss_of
-
-
-def share():
-    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    return Plain().eval(), batches(4)[rank::world], loss_of
-"""
-
-
-def test_two_processes_give_the_sums_of_one(golfpack, tmp_path: Path) -> None:
-    file = tmp_path / "calibration_file.py"
-    file.write_text(CALIBRATION_FILE.format(tests=str(Path(__file__).parent)))
-    one = golfpack("calibrate", f"{file}:everything", "-o", tmp_path / "one.safetensors")
-    assert one.status == 0, one.err
-    assert "2 weights, 48 tokens in 12 sequences" in one.out
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    root = str(Path(__file__).parent.parent)
-    environment = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "PYTHONPATH": root}
-    command = [
-        sys.executable,
-        "-c",
-        "from generator.cli import main; main()",
-        "calibrate",
-        f"{file}:share",
-        "-o",
-        str(tmp_path / "two.safetensors"),
-    ]
-    processes = [
-        subprocess.Popen(command, env={**environment, "RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE, text=True)
-        for rank in "01"
-    ]
-    for process in processes:
-        _, messages = process.communicate(timeout=120)
-        assert process.returncode == 0, messages
-    first, second = load_file(tmp_path / "one.safetensors"), load_file(tmp_path / "two.safetensors")
-    assert first.keys() == second.keys()
-    for name, tensor in first.items():
-        torch.testing.assert_close(second[name], tensor, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize(

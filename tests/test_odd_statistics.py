@@ -66,10 +66,8 @@ FILES: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "names of a number": (lambda path: write(path, {**HEADER, "names": {"w": 5}}), "key 'names'"),
     "transposed lists": (lambda path: write(path, {**HEADER, "transposed": [["w"]]}), "key 'transposed'"),
-    "NaN": (lambda path: write(path, w_H=torch.full((1, 2, 2), math.nan)), "holds NaN or Inf in 'w:H'"),
     "integers": (lambda path: write(path, w_H=torch.ones(1, 2, 2, dtype=torch.int64)), "'w:H' in another dtype"),
     "other shape": (lambda path: write(path, w_g=torch.ones(1, 4)), "lacks w:g, or has it in another shape"),
-    "negative": (lambda path: write(path, w_g=-torch.ones(1, 3)), "negative second moments in 'w:g'"),
     "A without B": (lambda path: write(path, w_A=torch.eye(2)[None]), "lacks w:B"),
 }
 
@@ -82,6 +80,22 @@ def test_statistics_files(tmp_path: Path, name: str) -> None:
         load_statistics(tmp_path / "s.safetensors")
     assert "s.safetensors" in str(error.value)
     assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        ({"w_H": torch.full((1, 2, 2), math.nan)}, "statistics .*s.safetensors holds NaN or Inf in 'w:H'; .* \\(the recipe\\)"),
+        ({"w_g": -torch.ones(1, 3)}, "statistics .*s.safetensors holds negative second moments in 'w:g'; .* \\(the recipe\\)"),
+    ],
+)
+def test_numbers_that_are_no_moments_are_found_when_a_weight_is_quantized(
+    tensor: dict[str, torch.Tensor], message: str, tmp_path: Path
+) -> None:
+    write(tmp_path / "s.safetensors", **tensor)
+    recipe = {"rule": [{"pattern": "*", "quantizer": "gptq"}]}
+    with pytest.raises(InputError, match=message):
+        generator.encode_state_dict({"w": torch.ones(3, 2)}, recipe, load_statistics(tmp_path / "s.safetensors"))
 
 
 def test_missing_statistics_are_found_before_anything_is_quantized() -> None:

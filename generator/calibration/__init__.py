@@ -16,9 +16,11 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from generator.calibration.collectors import Loss
 from generator.calibration.language_model import Logits, generate, language_model_loss, plain_logits
-from generator.calibration.passes import Loss, check_weights, collect_statistics
+from generator.calibration.passes import check_weights, collect_statistics
 from generator.calibration.processes import process_group
+from generator.deadline import Deadline
 from generator.errors import InputError
 from generator.progress import Listener
 from generator.statistics import Statistics
@@ -34,6 +36,9 @@ __all__ = [
     "plain_logits",
     "process_group",
 ]
+
+
+SAMPLING_SHARE = 0.5  # of the time, where sequences are sampled
 
 
 class Calibration(NamedTuple):
@@ -56,6 +61,8 @@ def calibrate(
     batch: int = 16,
     start: int | None = None,
     seed: int = 0,
+    shared: bool = False,
+    deadline: Deadline | None = None,
     progress: Listener | None = None,
 ) -> Statistics:
     """Collect statistics as `golfpack calibrate` does.
@@ -67,6 +74,9 @@ def calibrate(
         length: tokens of each; None takes that of the first batch.
         temperature, top_k, batch, start: as for `generate`.
         seed: of all sampling.
+        shared: whether the batches are the same list on every process, each of which takes its share; see `collect_statistics`.
+            Sampled sequences are shared out anyhow.
+        deadline: when to end; sampling may take SAMPLING_SHARE of the time.
         progress: told of each token that is sampled for all sequences of a batch, as stage "sample", and of each batch, as
             stage "calibrate".
 
@@ -96,11 +106,14 @@ def calibrate(
             batch=batch,
             start=start,
             seed=seed,
+            deadline=(deadline or Deadline()).within(SAMPLING_SHARE),
             progress=progress,
         )
         batches = call("sampling from the calibration's model fails", sample)
-        loss = language_model_loss(given.logits)
-    return collect_statistics(given.model, batches, loss, kind=kind, seed=seed, progress=progress)
+        loss, shared = language_model_loss(given.logits), False
+    return collect_statistics(
+        given.model, batches, loss, kind=kind, seed=seed, shared=shared, deadline=deadline, progress=progress
+    )
 
 
 def _length(batch: Any) -> int:

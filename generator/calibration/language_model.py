@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional
 
+from generator.calibration.pacing import in_time
+from generator.calibration.processes import batch_seed, place
+from generator.deadline import Deadline
 from generator.errors import InputError
 from generator.progress import Listener, Stage
 
@@ -69,6 +71,7 @@ def generate(
     batch: int = 16,
     start: int | None = None,
     seed: int = 0,
+    deadline: Deadline | None = None,
     progress: Listener | None = None,
 ) -> list[Tensor]:
     """Sequences sampled from a model: calibration data for those who have none.
@@ -84,22 +87,23 @@ def generate(
         top_k: sample among so many likeliest tokens.
         batch: sequences per batch.
         start: first token of each sequence; None draws it uniformly from the vocabulary.
-        seed: of the sampling.
+        seed: of the sampling, together with each batch's number.
+        deadline: when to end, after one batch at least.
         progress: told of tokens, as stage "sample".
 
     Returns:
-        batches of tokens (sequences, length + 1).
+        batches of tokens (sequences, length + 1): of `world` processes, process r samples batches r, r + world, ... of all.
     """
-    world, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
+    rank, world = place()
     device = next(model.parameters()).device
-    generator = torch.Generator(device).manual_seed(seed * world + rank)
-    share = count // world + (rank < count % world)
+    generator = torch.Generator(device)
     vocabulary = logits(model, torch.zeros(1, 1, dtype=torch.long, device=device)).shape[-1]
+    sizes = [min(batch, count - first) for first in range(0, count, batch)]
+    numbered = list(enumerate(sizes))[rank::world]
     batches = []
-    with Stage("sample", progress, share * length) as stage:
-        while share > 0:
-            size = min(batch, share)
-            share -= size
+    with Stage("sample", progress, sum(size for _, size in numbered) * length) as stage:
+        for number, size in in_time(numbered, deadline or Deadline()):
+            generator.manual_seed(batch_seed(seed, number))
             shape = (size, 1)
             if start is None:
                 tokens = torch.randint(vocabulary, shape, generator=generator, device=device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,16 +11,26 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from generator.calibration.aliases import Parameters
-from generator.calibration.processes import add_first_pass, add_up, seed_process
-from generator.calibration.results import statistics_of
+from generator.calibration.collectors import Collector, FirstPass, Loss, SecondPass
+from generator.calibration.pacing import in_time
+from generator.calibration.processes import (
+    add_first_pass,
+    add_second_pass,
+    gathered,
+    inverse_factors,
+    place,
+    seed_batch,
+    together,
+)
+from generator.calibration.results import input_moments, output_moments, token_moments, why_missing
 from generator.calibration.sums import Sums
-from generator.calibration.watch import Use, Watch
+from generator.deadline import Deadline
 from generator.errors import InputError
 from generator.progress import Listener, Stage
 from generator.statistics import Statistics
 from generator.user_code import call
 
-Loss = Callable[[nn.Module, Any], Tensor]
+FIRST_SHARE = 0.4  # of the time for two passes; the second costs more
 
 
 def collect_statistics(
@@ -30,9 +40,15 @@ def collect_statistics(
     *,
     kind: str = "sequence",
     seed: int = 0,
+    shared: bool = False,
+    deadline: Deadline | None = None,
     progress: Listener | None = None,
 ) -> Statistics:
     """Run a model over batches and collect statistics of every weight that can be attributed.
+
+    Under torch.distributed every process gets the statistics of the batches of all. They are the same bit for bit however
+    batches are shared out, as long as each is computed in the same way wherever it runs: by the same kind of device, with the
+    same number of threads.
 
     Args:
         model: in eval mode; its parameters must be ordinary ones (not a compiled graph's).
@@ -40,41 +56,78 @@ def collect_statistics(
             number of sequences, and so is that of the model's activations.
         loss: `loss(model, batch)`, the loss summed over the batch's tokens, in nats.
         kind: "token" (one pass: H, g) or "sequence" (two passes: also A, B).
-        seed: of torch's generators at the start of each pass, for losses that sample labels.
+        seed: of torch's generators at the start of each batch, together with the batch's number, for losses that sample labels.
+        shared: whether the batches are the same list on each of `world` processes, of which process r takes r, r + world, ...;
+            otherwise each brings its own, which are numbered in that way.
+        deadline: when to end; of two passes, the first may take FIRST_SHARE of the time, and the second runs the same batches.
+            Each process runs at least one batch, if it has any.
         progress: told of each batch of each pass, as stage "calibrate".
 
-    Under torch.distributed each process brings its own batches, and the sums are all-reduced.
-
     Raises:
-        InputError: no batch, a loss that is not a finite scalar, or no weight that could be followed.
+        InputError: no batch, a loss that is not a finite scalar, or no weight that could be followed. Where one process fails,
+            all do.
     """
-    made: list[Any] = call("the calibration's batches can't be made", list, batches)
-    check_weights(model)
-    if not made:
+    rank, world = place()
+    with together():
+        made: list[Any] = call("the calibration's batches can't be made", list, batches)
+        check_weights(model)
+        if kind not in ("token", "sequence"):
+            raise InputError(f"unknown kind of statistics {kind!r}; known: token, sequence")
+    counts = gathered(len(made))
+    if not any(counts):
         raise InputError("calibration has no batches")
-    if kind not in ("token", "sequence"):
-        raise InputError(f"unknown kind of statistics {kind!r}; known: token, sequence")
+    if shared:
+        if len(set(counts)) > 1:
+            raise InputError(f"shared batches must be the same for all processes, and their numbers are {counts}")
+        made = made[rank::world]
+    numbered = [(rank + world * position, batch) for position, batch in enumerate(made)]
+    per_sequence = kind == "sequence"
     named = {name: value for name, value in model.state_dict(keep_vars=True).items() if isinstance(value, Tensor)}
     sums = Sums(Parameters(named))
-    passes = 2 if kind == "sequence" else 1
+    deadline = deadline or Deadline()
+    with Stage("calibrate", progress, (1 + per_sequence) * len(made)) as stage, _without_gradients(model):
 
-    def run(collector: _Collector, stage: Stage) -> None:
-        seed_process(seed)
-        for number, batch in enumerate(made, 1):
-            collector.take_batch(model, batch, loss, number)
-            stage.step()
+        def run(collector: Collector, batches: Iterable[tuple[int, Any]]) -> int:
+            done = 0
+            for number, batch in batches:
+                seed_batch(seed, number)
+                collector.take_batch(model, batch, loss, number)
+                stage.step()
+                done += 1
+            return done
 
-    first = _FirstPass(sums, per_sequence=kind == "sequence")
-    with Stage("calibrate", progress, passes * len(made)) as stage, _without_gradients(model):
-        run(first, stage)
+        first = FirstPass(sums, per_sequence)
+        with together():
+            done = run(first, in_time(numbered, deadline.within(FIRST_SHARE) if per_sequence else deadline))
+        stage.total = (1 + per_sequence) * done
+        sums.left_out = len(made) - done
         add_first_pass(sums)
-        if kind == "sequence":
-            run(_SecondPass(sums, sums.inverse_factors()), stage)
-            add_up(sums.sequence_outputs)
-    statistics = statistics_of(sums, kind, first.watch.why_missing())
-    stage.log.info(
-        "%d weights, %d without statistics; %d tokens", len(statistics.shapes), len(statistics.missing), statistics.tokens
+        missing = why_missing(sums, gathered(first.watch.reasons), gathered(first.watch.begun))
+        tensors = token_moments(sums, missing)
+        if per_sequence:
+            factors = inverse_factors(sums)
+            tensors |= input_moments(sums)
+            with together():
+                run(SecondPass(sums, factors), numbered[:done])
+            factors.clear()
+            add_second_pass(sums)
+            tensors |= output_moments(sums)
+    shapes = {name: list(value.shape) for name, value in sums.parameters.tensors.items() if f"{name}:H" in tensors}
+    statistics = Statistics(
+        kind,
+        sums.tokens,
+        sums.sequences,
+        tensors,
+        shapes,
+        names={name: sums.parameters.names[name] for name in shapes},
+        transposed=[name for name in shapes if sums.transposed[name]],
+        missing=missing,
+        left_out=sums.left_out,
     )
+    statistics.check()
+    stage.log.info("%d weights, %d without statistics; %d tokens", len(shapes), len(statistics.missing), statistics.tokens)
+    if statistics.left_out:
+        stage.log.info("%d batches left out, for which there was no time", statistics.left_out)
     return statistics
 
 
@@ -89,112 +142,6 @@ def _without_gradients(model: nn.Module) -> Iterator[None]:
     finally:
         for parameter in required:
             parameter.requires_grad_(True)
-
-
-class _Collector:
-    """Runs batches, and gathers the uses of each matrix in one batch until the last has come.
-
-    Attributes:
-        per_sequence: whether uses are gathered at all; sums per token need only one at a time.
-    """
-
-    def __init__(self, sums: Sums, per_sequence: bool = True):
-        self.sums = sums
-        self.per_sequence = per_sequence
-        self.watch = Watch(sums.parameters, self._take)
-        self.sequences = 0  # of the batch
-        self.uses: dict[tuple[str, int], list[Use]] = {}
-
-    def begin(self, use: Use) -> None:
-        """Add what one use gives by itself."""
-
-    def finish(self, uses: list[Use]) -> None:
-        """Add what all uses of a matrix in one batch give together."""
-
-    def take_batch(self, model: nn.Module, batch: Any, loss: Loss, number: int) -> None:
-        """Run the model forwards and backwards, and add up what is seen.
-
-        Raises:
-            InputError: the batch or the loss is unusable.
-        """
-        self.sequences = _sequences(batch)
-        self.watch.begin_batch()
-        with torch.enable_grad(), self.watch:
-            value = call(f"the calibration's loss fails on batch {number}", loss, model, batch)
-        _check_loss(value, number)
-        call(f"the backward pass fails on batch {number}", value.backward)
-        with torch.no_grad():
-            for key in list(self.uses):
-                self.finish(self.uses.pop(key))
-        self.sums.parameters.forget_copies()
-
-    def _take(self, use: Use) -> None:
-        name, matrix = use.block.name, use.block.matrix
-        if self.sums.transposed.setdefault(name, use.block.transposed) != use.block.transposed:
-            self.watch.elsewhere[name] = "it is used both as stored and transposed; only the first way is followed"
-            return
-        with torch.autocast(use.inputs.device.type, enabled=False):
-            self.begin(use)
-            if not self.per_sequence:
-                return
-            if len(use.inputs) % self.sequences:
-                raise InputError(
-                    f"weight {name!r} sees {len(use.inputs)} rows in a batch of {self.sequences} sequences: rows can't be "
-                    "told apart by sequence; use --statistics token"
-                )
-            self.uses.setdefault((name, matrix), []).append(use)
-            if not self.watch.pending[name]:
-                for key in [key for key in self.uses if key[0] == name]:
-                    self.finish(self.uses.pop(key))
-
-
-class _FirstPass(_Collector):
-    """H and g, and A if statistics per sequence are wanted."""
-
-    def begin(self, use: Use) -> None:
-        self.sums.add_tokens(use)
-
-    def finish(self, uses: list[Use]) -> None:
-        self.sums.add_sequences(uses, self.sequences)
-
-    def take_batch(self, model: nn.Module, batch: Any, loss: Loss, number: int) -> None:
-        super().take_batch(model, batch, loss, number)
-        self.sums.tokens += self.watch.largest_rows
-        self.sums.sequences += self.sequences
-
-
-class _SecondPass(_Collector):
-    """B, with L⁻¹ of the first pass's A."""
-
-    def __init__(self, sums: Sums, inverse_factors: dict[tuple[str, int], Tensor]):
-        super().__init__(sums)
-        self.inverse_factors = inverse_factors
-
-    def finish(self, uses: list[Use]) -> None:
-        self.sums.add_output_side(uses, self.sequences, self.inverse_factors)
-
-
-def _check_loss(value: Any, number: int) -> None:
-    if not isinstance(value, Tensor) or value.numel() != 1:
-        raise InputError("the calibration's loss must return a scalar tensor, the loss summed over the batch's tokens")
-    if not torch.isfinite(value):
-        raise InputError(f"the calibration's loss is {value.item()} on batch {number}")
-    if not value.requires_grad:
-        raise InputError(
-            "no use of a weight could be followed: the model must run uncompiled, with gradients enabled, and the loss must "
-            "not detach its result"
-        )
-
-
-def _sequences(batch: Any) -> int:
-    """Length of the first dimension of the batch's first tensor."""
-    values = list(batch.values()) if isinstance(batch, Mapping) else batch
-    while isinstance(values, list | tuple) and values:
-        tensors = [value for value in values if isinstance(value, Tensor)]
-        values = tensors[0] if tensors else values[0]
-    if not isinstance(values, Tensor) or not values.ndim or not len(values):
-        raise InputError("a calibration batch must be a tensor, or begin with one, whose first dimension counts sequences")
-    return len(values)
 
 
 def check_weights(model: nn.Module) -> None:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from generator.calibration.sums import PerToken, Sums
+from generator.calibration.exact import ExactSum
+from generator.calibration.sums import Matrix, Sums
 from generator.errors import InputError
 from generator.user_code import call
 
-Key = TypeVar("Key")
+Item = TypeVar("Item")
 
 
 @contextmanager
@@ -42,50 +44,120 @@ def process_group() -> Iterator[int]:
             dist.destroy_process_group()
 
 
-def seed_process(seed: int) -> None:
-    """Seed torch's generators, of each process differently."""
-    torch.manual_seed(seed + (dist.get_rank() if dist.is_initialized() else 0))
+def place() -> tuple[int, int]:
+    """This process's rank, and how many processes there are."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0, 1)
+
+
+def seed_batch(seed: int, number: int) -> None:
+    """Seed torch's generators for a batch, whichever process runs it."""
+    torch.manual_seed(batch_seed(seed, number))
+
+
+def batch_seed(seed: int, number: int) -> int:
+    """The seed of all that is sampled for a batch."""
+    return (seed * 1_000_003 + number) % (1 << 63)
+
+
+def gathered(value: Item) -> list[Item]:
+    """What each process has, in the order of their ranks."""
+    _, world = place()
+    values: list[Any] = [value] * world
+    if world > 1:
+        dist.all_gather_object(values, value)
+    return values
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Work of each process, after which all go on or all fail: those that wait for one that failed would wait for ever.
+
+    Raises:
+        InputError: that of this process, or that of the first one that failed.
+    """
+    own = None
+    try:
+        yield
+    except InputError as error:
+        own = error
+    messages = gathered(None if own is None else str(own))
+    if own is not None:
+        raise own
+    for rank, message in enumerate(messages):
+        if message is not None:
+            raise InputError(f"process {rank} failed: {message}")
 
 
 def add_first_pass(sums: Sums) -> None:
-    """Add up the first pass over all processes."""
-    if not _several():
+    """Add up the first pass over all processes.
+
+    Raises:
+        InputError: there are too many terms, or a weight is not used in the same way everywhere.
+    """
+    counts = (sums.tokens, sums.sequences, sums.left_out)
+    rows = {key: known.rows for key, known in sums.per_token.items()}
+    found = gathered((counts, sums.transposed, rows, list(sums.sequence_inputs)))
+    sums.tokens, sums.sequences, sums.left_out = (sum(column) for column in zip(*[one[0] for one in found], strict=True))
+    for _, transposed, _, _ in found:
+        for name, value in transposed.items():
+            if sums.transposed.setdefault(name, value) != value:
+                raise InputError(f"weight {name!r} is used as stored by one process, and transposed by another")
+    for use in {use for _, _, rows, _ in found for use in rows}:
+        sums.token_sums(use).rows = sum(rows.get(use, 0) for _, _, rows, _ in found)
+    for matrix in {matrix for *_, matrices in found for matrix in matrices}:
+        sums.input_sums(matrix)
+    _add_up(list(sums.parts()))
+
+
+def add_second_pass(sums: Sums) -> None:
+    """Add up the second pass over all processes.
+
+    Raises:
+        InputError: there are too many terms.
+    """
+    for keys in gathered(list(sums.sequence_outputs)):
+        for key in keys:
+            sums.output_sums(key)
+    _add_up(list(sums.output_parts()))
+
+
+def inverse_factors(sums: Sums) -> dict[Matrix, Tensor]:
+    """L⁻¹ of every A, float32: each computed by one process, which sends it to the others.
+
+    Raises:
+        InputError: one can't be inverted.
+    """
+    rank, world = place()
+    keys = sorted(sums.sequence_inputs)
+    found: dict[Matrix, Tensor] = {}
+    with together():
+        for key in keys[rank::world]:
+            found[key] = sums.inverse_factor(key)
+    if world > 1:
+        for number, key in enumerate(keys):
+            moment = sums.sequence_inputs[key]
+            if key not in found:
+                found[key] = torch.empty(moment.width, moment.width, device=moment.device)
+            _transfer(found[key], partial(dist.broadcast, src=number % world))
+    return found
+
+
+def _add_up(parts: Sequence[ExactSum]) -> None:
+    """All-reduce sums, of which each process has the same ones in the same order."""
+    if place()[1] == 1:
         return
-    counts = torch.tensor([sums.tokens, sums.sequences], dtype=torch.float64, device=_device())
-    dist.all_reduce(counts)
-    sums.tokens, sums.sequences = int(counts[0]), int(counts[1])
-    rows = {key: torch.tensor([float(known.rows)], device=_device()) for key, known in sums.per_token.items()}
-    inputs = {key: known.inputs for key, known in sums.per_token.items()}
-    outputs = {key: known.outputs for key, known in sums.per_token.items()}
-    for group in (rows, inputs, outputs):
-        add_up(group)
-    add_up(sums.sequence_inputs)
-    sums.per_token = {key: PerToken(inputs[key], outputs[key], int(rows[key].item())) for key in inputs}
-    for transposed in _gathered(sums.transposed):
-        sums.transposed = {**transposed, **sums.transposed}
+    known = gathered([(part.bin, part.terms) for part in parts])
+    for part, those in zip(parts, zip(*known, strict=True), strict=True):
+        part.raise_to(max(bin_ for bin_, _ in those))
+        part.count(sum(terms for _, terms in those) - part.terms)
+        for tensor in (part.high, part.low):
+            _transfer(tensor, dist.all_reduce)
 
 
-def add_up(group: dict[Key, Tensor]) -> None:
-    """All-reduce tensors by key; a process that lacks one (an expert that saw no token, say) contributes zeros."""
-    if not _several():
-        return
-    shapes = {
-        key: shape for known in _gathered({key: tuple(t.shape) for key, t in group.items()}) for key, shape in known.items()
-    }
-    for key in sorted(shapes, key=repr):
-        dist.all_reduce(group.setdefault(key, torch.zeros(shapes[key], device=_device())))
-
-
-def _several() -> bool:
-    return dist.is_initialized() and dist.get_world_size() > 1
-
-
-def _gathered(value: dict[Key, Any]) -> list[dict[Key, Any]]:
-    """What each process has, in the order of their ranks."""
-    gathered: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(gathered, value)
-    return gathered
-
-
-def _device() -> torch.device:
-    return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+def _transfer(tensor: Tensor, collective: Callable[[Tensor], Any]) -> None:
+    """Run a collective on a tensor in place, where the group's backend can."""
+    nccl = dist.get_backend() == "nccl" and tensor.device.type == "cpu"
+    there = tensor.to(torch.device("cuda", torch.cuda.current_device())) if nccl else tensor
+    collective(there)
+    if nccl:
+        tensor.copy_(there)

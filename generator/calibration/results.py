@@ -1,103 +1,98 @@
-"""From sums to statistics: means of each weight's matrices, stacked, and why weights have none."""
+"""From sums to statistics: means of each weight's matrices, as packed triangles, and why weights have none."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from generator.calibration.aliases import Block
-from generator.calibration.sums import Sums, combine
+from generator.calibration.sums import FULL_OUTPUT_LIMIT, PerToken, Sums, combine
 from generator.errors import InputError
-from generator.statistics import Statistics
+from generator.triangles import pack_rows, packed_size
 
 
-def statistics_of(sums: Sums, kind: str, why_missing: Mapping[str, str]) -> Statistics:
-    """The statistics of all weights that were followed.
+def token_moments(sums: Sums, why_missing: Mapping[str, str]) -> dict[str, Tensor]:
+    """H and g of each weight that was followed; each sum is let go once it is no longer needed.
 
     Args:
-        sums: of all processes and both passes.
-        kind: "token" or "sequence".
-        why_missing: why a weight could not be followed, where a reason is known.
+        sums: of the first pass, of all processes.
+        why_missing: why a weight could not be followed.
 
     Raises:
-        InputError: no weight was followed, or a sum is no number.
+        InputError: no weight was followed.
     """
-    uses: dict[str, dict[int, list[tuple[Block, str]]]] = {}
-    for block, use in sums.per_token:
-        uses.setdefault(block.name, {}).setdefault(block.matrix, []).append((block, use))
-    parameters = sums.parameters
-    followed = [name for name in parameters.tensors if name in uses]
-    missing = {
-        name: parameters.skipped.get(name) or why_missing.get(name, "no matrix product with these batches uses it")
-        for name in parameters.tensors
-        if name not in uses
-    }
-    if not followed:
-        raise InputError(f"no weight could be followed: {'; '.join(f'{n}: {why}' for n, why in missing.items())}")
-    tensors: dict[str, Tensor] = {}
-    for name in followed:
-        stack = _Stack(sums, name)
-        tensors |= stack.per_token(uses[name])
-        if kind == "sequence":
-            tensors |= stack.per_sequence()
-    statistics = Statistics(
-        kind,
-        sums.tokens,
-        sums.sequences,
-        tensors,
-        shapes={name: list(parameters.tensors[name].shape) for name in followed},
-        names={name: parameters.names[name] for name in followed},
-        transposed=[name for name in followed if sums.transposed[name]],
-        missing=missing,
-    )
-    statistics.check()
-    return statistics
+    keys: dict[str, dict[int, list[tuple[Block, str]]]] = {}
+    for key in sorted(sums.per_token, key=repr):
+        keys.setdefault(key[0].name, {}).setdefault(key[0].matrix, []).append(key)
+    if not keys:
+        raise InputError(f"no weight could be followed: {'; '.join(f'{n}: {why}' for n, why in why_missing.items())}")
+    found: dict[str, Tensor] = {}
+    for name in sorted(keys):
+        outputs, inputs = sums.size(name)
+        h, g = torch.zeros(sums.count(name), packed_size(inputs)), torch.zeros(sums.count(name), outputs)
+        for matrix, uses in keys[name].items():
+            h[matrix], g[matrix] = _per_token([sums.per_token.pop(key) for key in uses], sums.tokens)
+        found |= {f"{name}:H": h, f"{name}:g": g}
+    return found
 
 
-@dataclass(frozen=True)
-class _Stack:
-    """The matrices of one parameter."""
+def input_moments(sums: Sums) -> dict[str, Tensor]:
+    """A of each weight that was followed; likewise."""
+    found: dict[str, Tensor] = {}
+    for name in sorted({name for name, _ in sums.sequence_inputs}):
+        moments = torch.zeros(sums.count(name), packed_size(sums.size(name)[1]))
+        for matrix in range(len(moments)):
+            moment = sums.sequence_inputs.pop((name, matrix), None)
+            if moment is not None:
+                moments[matrix] = moment.packed() / sums.tokens
+        found[f"{name}:A"] = moments
+    return found
 
-    sums: Sums
-    name: str
 
-    @property
-    def size(self) -> tuple[int, int, int]:
-        """How many there are, and the outputs and inputs of each."""
-        shape = self.sums.parameters.tensors[self.name].shape
-        outputs, inputs = shape[-2:][::-1] if self.sums.transposed[self.name] else shape[-2:]
-        return shape[:-2].numel(), outputs, inputs
+def output_moments(sums: Sums) -> dict[str, Tensor]:
+    """B, or its diagonal, of each weight that was followed; the sums, of both passes and all processes, are let go."""
+    found: dict[str, Tensor] = {}
+    for name in sorted(sums.transposed):
+        outputs, inputs = sums.size(name)
+        full = outputs <= FULL_OUTPUT_LIMIT
+        moments = torch.zeros(sums.count(name), packed_size(outputs) if full else outputs)
+        for matrix in range(len(moments)):
+            moment = sums.sequence_outputs.pop((name, matrix), None)
+            if moment is not None:
+                moments[matrix] = moment.packed() / (inputs * sums.tokens)
+        found[f"{name}:B"] = moments
+    return found
 
-    def per_token(self, uses: Mapping[int, list[tuple[Block, str]]]) -> dict[str, Tensor]:
-        """H and g, and what else is told of an embedding.
 
-        Args:
-            uses: matrix → the keys of its sums.
-        """
-        count, outputs, inputs = self.size
-        found: dict[str, Tensor] = {}
-        stack_h, stack_g = torch.zeros(count, inputs, inputs), torch.zeros(count, outputs)
-        for matrix, keys in uses.items():
-            pairs = []
-            for key in sorted(keys, key=repr):
-                known = self.sums.per_token[key]
-                h, g = known.inputs / self.sums.tokens, known.outputs / known.rows
-                pairs.append((h, g))
-                if key[1] == "embedding":
-                    found |= {f"{self.name}:frequencies": g.cpu(), f"{self.name}:gradients": h.cpu()}
-            stack_h[matrix], stack_g[matrix] = combine(pairs)
-        return {**found, f"{self.name}:H": stack_h, f"{self.name}:g": stack_g}
+def why_missing(sums: Sums, reasons: Sequence[Mapping[str, tuple[int, str]]], begun: Sequence[set[str]]) -> dict[str, str]:
+    """Why each weight has no statistics that has none.
 
-    def per_sequence(self) -> dict[str, Tensor]:
-        """A and B."""
-        count, _, inputs = self.size
-        outputs = {matrix: b for (name, matrix), b in self.sums.sequence_outputs.items() if name == self.name}
-        stack_a = torch.zeros(count, inputs, inputs)
-        stack_b = torch.zeros(count, *next(iter(outputs.values())).shape)
-        for matrix, moment in outputs.items():
-            stack_a[matrix] = self.sums.sequence_inputs[self.name, matrix] / self.sums.tokens
-            stack_b[matrix] = moment / (inputs * self.sums.tokens)
-        return {f"{self.name}:A": stack_a, f"{self.name}:B": stack_b}
+    Args:
+        sums: of all processes.
+        reasons: of each process: weight → why a use of it was not followed, after the batch's number.
+        begun: of each process: weights of which there was a use that could be followed.
+    """
+    followed = {block.name for block, _ in sums.per_token}
+    missing: dict[str, str] = {}
+    for name in sums.parameters.tensors:
+        if name in followed:
+            continue
+        known = [own[name] for own in reasons if name in own]
+        missing[name] = "no matrix product with these batches uses it"
+        if name in sums.parameters.skipped:
+            missing[name] = sums.parameters.skipped[name]
+        elif known:
+            missing[name] = min(known)[1]
+        elif any(name in own for own in begun):
+            missing[name] = "no gradient reached it"
+    return missing
+
+
+def _per_token(uses: Sequence[PerToken], tokens: int) -> tuple[Tensor, Tensor]:
+    """H, packed, and g of all uses of a matrix."""
+    if len(uses) == 1:
+        return uses[0].inputs.packed() / tokens, uses[0].outputs.packed() / uses[0].rows
+    h, g = combine([(use.inputs.matrix() / tokens, use.outputs.packed() / use.rows) for use in uses])
+    return pack_rows(h), g

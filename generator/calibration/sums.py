@@ -7,29 +7,38 @@ sequence; compare YAQA, arXiv:2505.22988): with G_s = Σ_t (∂L/∂y_t) x_tᵀ 
 first pass collects A = Σ_s G_sᵀ G_s / tokens, the second B = Σ_s G_s A⁻¹ G_sᵀ / (in · tokens). Errors in a weight add up
 coherently over the positions of a sequence; statistics per token miss that. All uses of a weight (tied embeddings, looped
 layers) enter G_s together.
+
+What one use, or one batch, gives is computed in float32; these are added up exactly (`exact.py`), so that the sums are the same
+however batches are shared out over processes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from generator.calibration.aliases import Block, Parameters
+from generator.calibration.exact import ExactSum
+from generator.calibration.factors import Factors, add_rows, factors, widened
+from generator.calibration.moments import Diagonal, Moment, multiply_lower
 from generator.calibration.watch import Use
+from generator.errors import InputError
 from generator.linear_algebra import damped_inverse_factor
 
 FULL_OUTPUT_LIMIT = 4096  # outputs up to which the whole output-side moment is kept, not only its diagonal
+
+Matrix = tuple[str, int]  # a parameter's name, and which of its matrices
 
 
 @dataclass
 class PerToken:
     """Sums over the tokens of all uses of one kind of one block."""
 
-    inputs: Tensor  # (in, in), over the whole matrix
-    outputs: Tensor  # (out,), likewise
+    inputs: Moment  # over the whole matrix
+    outputs: Diagonal  # likewise
     rows: int = 0
 
 
@@ -40,91 +49,146 @@ class Sums:
     parameters: Parameters
     tokens: int = 0
     sequences: int = 0
+    left_out: int = 0  # batches that there was no time for
     per_token: dict[tuple[Block, str], PerToken] = field(default_factory=dict)
-    sequence_inputs: dict[tuple[str, int], Tensor] = field(default_factory=dict)  # A
-    sequence_outputs: dict[tuple[str, int], Tensor] = field(default_factory=dict)  # B, or its diagonal
+    sequence_inputs: dict[Matrix, Moment] = field(default_factory=dict)  # A
+    sequence_outputs: dict[Matrix, Moment | Diagonal] = field(default_factory=dict)  # B, or its diagonal
     transposed: dict[str, bool] = field(default_factory=dict)
 
-    def size(self, block: Block) -> tuple[int, int]:
-        """Outputs and inputs of the matrix that a block is part of."""
-        rows, columns = self.parameters.tensors[block.name].shape[-2:]
-        return (columns, rows) if block.transposed else (rows, columns)
+    def size(self, name: str) -> tuple[int, int]:
+        """Outputs and inputs of the matrices of a parameter."""
+        rows, columns = self.parameters.tensors[name].shape[-2:]
+        return (columns, rows) if self.transposed[name] else (rows, columns)
+
+    def count(self, name: str) -> int:
+        """How many matrices a parameter has."""
+        return self.parameters.tensors[name].shape[:-2].numel()
+
+    def token_sums(self, key: tuple[Block, str]) -> PerToken:
+        """H and g of one kind of use of a block; zeros, if there are none yet."""
+        name = key[0].name
+        if key not in self.per_token:
+            outputs, inputs = self.size(name)
+            self.per_token[key] = PerToken(Moment(inputs, self._device(name)), Diagonal(outputs, self._device(name)))
+        return self.per_token[key]
+
+    def input_sums(self, key: Matrix) -> Moment:
+        """A, likewise."""
+        if key not in self.sequence_inputs:
+            self.sequence_inputs[key] = Moment(self.size(key[0])[1], self._device(key[0]))
+        return self.sequence_inputs[key]
+
+    def output_sums(self, key: Matrix) -> Moment | Diagonal:
+        """B, likewise."""
+        if key not in self.sequence_outputs:
+            outputs = self.size(key[0])[0]
+            kind = Moment if outputs <= FULL_OUTPUT_LIMIT else Diagonal
+            self.sequence_outputs[key] = kind(outputs, self._device(key[0]))
+        return self.sequence_outputs[key]
 
     def add_tokens(self, use: Use) -> None:
         """Add one use to H and g."""
-        outputs, inputs = self.size(use.block)
-        device = use.inputs.device
-        sums = self.per_token.get((use.block, use.kind))
-        if sums is None:
-            sums = PerToken(torch.zeros(inputs, inputs, device=device), torch.zeros(outputs, device=device))
-            self.per_token[use.block, use.kind] = sums
-        (first_in, last_in), (first_out, last_out) = use.block.inputs, use.block.outputs
-        sums.inputs[first_in:last_in, first_in:last_in].addmm_(use.inputs.T, use.inputs)
+        outputs, inputs = self.size(use.block.name)
+        sums = self.token_sums((use.block, use.kind))
+        x = widened(use.inputs, use.block.inputs, inputs)
+        sums.inputs.add(x, x)
         if use.kind == "embedding":
-            sums.outputs[first_out:last_out] += torch.bincount(use.outputs, minlength=last_out - first_out)
+            first, last = use.block.outputs
+            squares = torch.bincount(use.outputs, minlength=last - first).float()
         else:
-            sums.outputs[first_out:last_out] += use.outputs.square().sum(0)
+            squares = use.outputs.square().sum(0)
+        sums.outputs.add(widened(squares, use.block.outputs, outputs))
         sums.rows += len(use.inputs)
 
     def add_sequences(self, uses: list[Use], sequences: int) -> None:
         """Add the first pass's A for all uses of one matrix in one batch."""
-        key = (uses[0].block.name, uses[0].block.matrix)
-        _, inputs = self.size(uses[0].block)
-        moment = self.sequence_inputs.setdefault(key, torch.zeros(inputs, inputs, device=uses[0].inputs.device))
-        for x, d in self._factors(uses, sequences):
-            (length, ins), outs = x.shape, d.shape[1]
-            if outs * (length * ins + ins**2) < length * (length * (outs + ins) + ins**2):
-                gradient = d.T @ x
-                moment.addmm_(gradient.T, gradient)
+        name, matrix = uses[0].block.name, uses[0].block.matrix
+        moment = self.input_sums((name, matrix))
+        for part in factors(uses, sequences, *self.size(name)):
+            if part.all_looked_up:
+                gradients, _ = part.gradients_of_rows()
+                moment.add(gradients, gradients)
+            elif _through_gradients(part.length, part.outputs, part.inputs):
+                gradients = part.gradients().flatten(0, 1)
+                moment.add(gradients, gradients)
             else:
-                moment.addmm_(x.T, d @ d.T @ x)
+                x = part.all_inputs()
+                moment.add(x.flatten(0, 1), (part.output_products() @ x).flatten(0, 1))
 
-    def add_output_side(self, uses: list[Use], sequences: int, inverse_factors: dict[tuple[str, int], Tensor]) -> None:
-        """Add the second pass's B; `inverse_factors` has L⁻¹ of the first pass's A, in float32."""
-        key = (uses[0].block.name, uses[0].block.matrix)
-        outputs, inputs = self.size(uses[0].block)
-        full = outputs <= FULL_OUTPUT_LIMIT
-        shape = (outputs, outputs) if full else (outputs,)
-        moment = self.sequence_outputs.setdefault(key, torch.zeros(shape, device=uses[0].inputs.device))
-        for x, d in self._factors(uses, sequences):
-            whitened = x @ inverse_factors[key].T
-            if full and inputs < len(x):
-                gradient = d.T @ whitened
-                moment.addmm_(gradient, gradient.T)
-                continue
-            weighted = whitened @ whitened.T @ d
-            if full:
-                moment.addmm_(d.T, weighted)
+    def add_output_side(self, uses: list[Use], sequences: int, inverse_factors: dict[Matrix, Tensor]) -> None:
+        """Add the second pass's B.
+
+        Args:
+            uses: all uses of one matrix in one batch.
+            sequences: of the batch.
+            inverse_factors: L⁻¹ of the first pass's A, float32.
+
+        Raises:
+            InputError: the first pass did not see the matrix.
+        """
+        name, matrix = uses[0].block.name, uses[0].block.matrix
+        if (name, matrix) not in inverse_factors:
+            raise InputError(
+                f"weight {name!r} is used in the second pass over the batches, and was not in the first: the model must do "
+                "the same each time"
+            )
+        moment = self.output_sums((name, matrix))
+        for part in factors(uses, sequences, *self.size(name)):
+            x = part.all_inputs()
+            whitened = multiply_lower(x.flatten(0, 1), inverse_factors[name, matrix]).view_as(x)
+            if isinstance(moment, Moment):
+                _add_full(moment, part.with_inputs(whitened))
             else:
-                moment += (d * weighted).sum(0)
+                moment.add(_squares(part.with_inputs(whitened)))
 
-    def _factors(self, uses: list[Use], sequences: int) -> Iterable[tuple[Tensor, Tensor]]:
-        """Per sequence X (tokens, in) and D (tokens, out) with G_s = Dᵀ X over all uses together."""
-        outputs, inputs = self.size(uses[0].block)
-        for sequence in range(sequences):
-            left, right = [], []
-            for use in uses:
-                length = len(use.inputs) // sequences
-                span = slice(sequence * length, (sequence + 1) * length)
-                left.append(_widened(use.inputs[span], use.block.inputs, inputs))
-                if use.kind == "embedding":
-                    one_hot = torch.zeros(length, outputs, device=use.inputs.device)
-                    one_hot[torch.arange(length), use.outputs[span] + use.block.outputs[0]] = 1
-                    right.append(one_hot)
-                else:
-                    right.append(_widened(use.outputs[span], use.block.outputs, outputs))
-            yield torch.cat(left), torch.cat(right)
+    def inverse_factor(self, key: Matrix) -> Tensor:
+        """L⁻¹ of A (per token), for the second pass, float32."""
+        factor = damped_inverse_factor(self.sequence_inputs[key].matrix() / self.tokens)
+        return factor.float().contiguous()  # LAPACK's are stored column by column, and processes send memory
 
-    def inverse_factors(self) -> dict[tuple[str, int], Tensor]:
-        """L⁻¹ of every A (per token), for the second pass."""
-        return {key: damped_inverse_factor(sums / self.tokens).float() for key, sums in self.sequence_inputs.items()}
+    def parts(self) -> Iterator[ExactSum]:
+        """All sums of the first pass, in an order that is the same for every process that has the same keys."""
+        for token_key in sorted(self.per_token, key=repr):
+            sums = self.per_token[token_key]
+            yield from (*sums.inputs.parts, *sums.outputs.parts)
+        for key in sorted(self.sequence_inputs):
+            yield from self.sequence_inputs[key].parts
+
+    def output_parts(self) -> Iterator[ExactSum]:
+        """All sums of the second pass, likewise."""
+        for key in sorted(self.sequence_outputs):
+            yield from self.sequence_outputs[key].parts
+
+    def _device(self, name: str) -> torch.device:
+        return self.parameters.tensors[name].device
 
 
-def _widened(part: Tensor, columns: tuple[int, int], width: int) -> Tensor:
-    """`part` with zeros around it, for a block that is narrower than its matrix."""
-    if columns == (0, width):
-        return part
-    return torch.nn.functional.pad(part, (columns[0], width - columns[1]))
+def _through_gradients(length: int, kept: int, summed: int) -> bool:
+    """Whether GᵀG, (summed, summed), needs fewer multiplications through G than through products of (length, length)."""
+    return kept * summed * (length + summed) < length * (length * (kept + summed) + summed**2)
+
+
+def _add_full(moment: Moment, part: Factors) -> None:
+    """Add Σ_s G_s G_sᵀ."""
+    if part.some_looked_up or _through_gradients(part.length, part.inputs, part.outputs):
+        gradients = part.gradients().mT.flatten(0, 1)
+        moment.add(gradients, gradients)
+    else:
+        x, d = part.all_inputs(), part.all_outputs()
+        moment.add(d.flatten(0, 1), ((x @ x.mT) @ d).flatten(0, 1))
+
+
+def _squares(part: Factors) -> Tensor:
+    """The diagonal of Σ_s G_s G_sᵀ, (out,)."""
+    if part.all_looked_up:
+        gradients, rows = part.gradients_of_rows()
+        squares = gradients.new_zeros(part.outputs, 1)
+        add_rows(squares, rows, gradients.square().sum(1, keepdim=True))
+        return squares[:, 0]
+    if part.some_looked_up or part.outputs * part.inputs < part.length * (part.outputs + part.inputs):
+        return part.gradients().square().sum((0, 2))
+    x, d = part.all_inputs(), part.all_outputs()
+    return (d * ((x @ x.mT) @ d)).sum((0, 1))
 
 
 def combine(pairs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

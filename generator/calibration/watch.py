@@ -51,18 +51,22 @@ class Watch(TorchFunctionMode):
         self.parameters = parameters
         self.on_use = on_use
         self.pending: dict[str, int] = {}
-        self.elsewhere: dict[str, str] = {}  # parameter → why a use of it was not followed
+        self.reasons: dict[str, tuple[int, str]] = {}  # parameter → why a use of it was not followed, after the batch's number
         self.begun: set[str] = set()  # parameters whose outputs were hooked
         self.largest_rows = 0
+        self._batch = 0
+        self._copied: tuple[Tensor, int, Tensor] | None = None
 
-    def begin_batch(self) -> None:
+    def begin_batch(self, number: int) -> None:
         """Forget what is counted batch by batch."""
         self.largest_rows = 0
         self.pending.clear()
+        self._batch = number
+        self._copied = None
 
-    def why_missing(self) -> dict[str, str]:
-        """Why a parameter was not followed, where something was seen of it."""
-        return {**dict.fromkeys(self.begun, "no gradient reached it"), **self.elsewhere}
+    def note(self, name: str, why: str) -> None:
+        """Remember why a use of a parameter was not followed."""
+        self.reasons.setdefault(name, (self._batch, why))
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
@@ -111,9 +115,8 @@ class Watch(TorchFunctionMode):
         blocks = self._locate(weight)
         if not blocks:
             return result
-        rows = inputs.detach().reshape(-1, inputs.shape[-1])
+        rows = self._rows(inputs)
         self.largest_rows = max(self.largest_rows, len(rows))
-        rows = rows.float() if rows.dtype != torch.float32 else rows.clone()  # the model may overwrite it in place
 
         def deliver(gradient: Tensor) -> None:
             flat = gradient.mT if transposed else gradient
@@ -126,6 +129,17 @@ class Watch(TorchFunctionMode):
                 position += count
 
         return self._hook(result, [block.name for block in blocks], deliver)
+
+    def _rows(self, inputs: Tensor) -> Tensor:
+        """A copy of the inputs, which the model may overwrite in place, as (tokens, in) float32; one for all uses in a row."""
+        if self._copied is not None and not inputs.is_inference():
+            known, version, rows = self._copied
+            if inputs is known and inputs._version == version:
+                return rows
+        rows = inputs.detach().reshape(-1, inputs.shape[-1])
+        rows = rows.float() if rows.dtype != torch.float32 else rows.clone()
+        self._copied = None if inputs.is_inference() else (inputs, inputs._version, rows)
+        return rows
 
     def _look_up(self, indices: Tensor, weight: Tensor, result: Tensor) -> Tensor:
         if weight.ndim != 2:
@@ -158,7 +172,7 @@ class Watch(TorchFunctionMode):
     def _hook(self, result: Tensor, names: list[str], deliver: Callable[[Tensor], None]) -> Tensor:
         if not torch.is_grad_enabled() or torch.is_inference_mode_enabled():
             for name in names:
-                self.elsewhere.setdefault(name, "it is used where gradients are switched off")
+                self.note(name, "it is used where gradients are switched off")
             return result
         leaf = None
         if not result.requires_grad:
@@ -186,4 +200,4 @@ class Watch(TorchFunctionMode):
     def _note(self, weight: Tensor, why: str) -> None:
         found = self.parameters.find(weight)
         if found is not None:
-            self.elsewhere.setdefault(found[0], why)
+            self.note(found[0], why)

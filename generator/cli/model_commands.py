@@ -38,6 +38,7 @@ from generator.cli.options import (
     packing,
 )
 from generator.cli.tables import plain, print_json, say
+from generator.deadline import Deadline
 from generator.defaults import BUDGET, TRIALS
 from generator.files import check_output
 from generator.user_code import call, load_function
@@ -66,12 +67,17 @@ def calibrate(
     batch: Annotated[int, typer.Option(min=1, help="Sampled sequences per batch.")] = 16,
     start: Annotated[int | None, typer.Option(min=0, help="First token of sampled sequences; without it, any.")] = None,
     seed: Annotated[int, typer.Option(help="Of all sampling.")] = 0,
+    shared: Annotated[
+        bool, typer.Option("--shared", help="The batches are the same for all processes of torchrun; each takes its share.")
+    ] = False,
+    time_limit: Annotated[float | None, typer.Option(min=0, help="Seconds after which no batch is begun.")] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
     """Collect the statistics that gptq and waterfill use, from your model and batches; also under torchrun."""
     check_output(output, [where.rpartition(":")[0]])
+    deadline = Deadline.after(time_limit)
     from generator.calibration import process_group
 
     with process_group() as rank:
@@ -87,6 +93,8 @@ def calibrate(
                 batch=batch,
                 start=start,
                 seed=seed,
+                shared=shared,
+                deadline=deadline,
                 progress=progress,
             )
     if rank:
@@ -99,6 +107,7 @@ def calibrate(
             "sequences": collected.sequences,
             "weights": collected.shapes,
             "missing": collected.missing,
+            "left_out": collected.left_out,
         }
         print_json(summary)
         return
@@ -107,6 +116,8 @@ def calibrate(
         f"{output}: {len(collected.shapes)} weights, {collected.tokens:,} tokens in {collected.sequences:,} sequences, "
         f"statistics per {collected.kind}",
     )
+    if collected.left_out:
+        say(console, f"no time for {collected.left_out} more batch{'' if collected.left_out == 1 else 'es'}")
     for name, reason in collected.missing.items():
         say(console, f"no statistics of {name}: {reason}")
 

@@ -13,7 +13,7 @@ from typing_extensions import Unpack
 
 from generator.audit.inspection import Inspection
 from generator.calibration import collect_statistics, language_model_loss
-from generator.calibration.passes import Loss
+from generator.calibration.collectors import Loss
 from generator.defaults import BUDGET
 from generator.errors import InputError
 from generator.in_the_run.ranks import Ranks
@@ -129,6 +129,7 @@ class Packer:
                         self._loss,
                         kind=self._kind,
                         seed=self._seed,
+                        shared=True,
                         progress=self._progress,
                     )
             source = Source(checkpoint, statistics, _device(module), Memory())

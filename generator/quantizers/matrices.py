@@ -94,7 +94,7 @@ def matched(name: str, tensor: Tensor, statistics: TensorStatistics, kind: str |
     """
     if kind == "sequence" and statistics.sequence is None:
         raise InputError(f"tensor {name!r}: the statistics are per token only; calibrate with --statistics sequence")
-    chosen = statistics.token if kind == "token" or statistics.sequence is None else statistics.sequence
+    chosen = list(statistics.token if kind == "token" or statistics.sequence is None else statistics.sequence)
     outputs, inputs = tensor.shape[-2:][::-1] if statistics.transposed else tensor.shape[-2:]
     stack = split(name, tensor)
     for matrix in chosen:
