@@ -93,6 +93,36 @@ def test_every_carriers_artifact_is_handed_in_and_passes(
     assert "val_bpb:1.2249" in checked.output
 
 
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_inspect_tells_what_the_challenge_counts_and_what_is_payload(
+    packed: Callable[..., Path], golfpack: Callable[..., Any], carrier: str
+) -> None:
+    artifact = packed(carrier)
+    inspection = generator.inspect(artifact)
+    beside = [path for path in artifact.parent.glob(f"{carrier}.*") if path != artifact]
+    assert inspection.code_bytes == artifact.stat().st_size
+    assert inspection.model_bytes == sum(path.stat().st_size for path in beside)
+    assert inspection.code_bytes + inspection.model_bytes == inspection.size
+    assert inspection.wrapper_bytes + inspection.payload_bytes == inspection.size
+    assert inspection.payload_bytes >= len(generator.encode_state_dict({"w": torch.zeros(1)}))
+    said = json.loads(golfpack("inspect", artifact, "--json").out)
+    assert [said[name] for name in ("code_bytes", "model_bytes", "payload_bytes")] == [
+        inspection.code_bytes,
+        inspection.model_bytes,
+        inspection.payload_bytes,
+    ]
+    shown = golfpack("inspect", artifact).out
+    assert f"+ model {inspection.model_bytes:,} = {inspection.size:,} bytes" in shown
+    assert f"payload: {inspection.payload_bytes:,}" in shown
+
+
+def test_inspect_of_a_bare_payload(tmp_path: Path) -> None:
+    generator.encode({"w": torch.ones(3, 3)}, tmp_path / "p.gpk")
+    inspection = generator.inspect(tmp_path / "p.gpk")
+    assert (inspection.code_bytes, inspection.model_bytes) == (0, inspection.size)
+    assert inspection.payload_bytes == inspection.size
+
+
 def test_one_run_without_a_seed(tmp_path: Path, packed: Callable[..., Path]) -> None:
     (tmp_path / "train.log").write_text(log_text(None, "1.2250"))
     written = generator.submission(tmp_path / "out", artifact=packed(), logs=[tmp_path / "train.log"], **TEXTS)

@@ -17,9 +17,12 @@ from hypothesis import strategies as st
 
 import generator
 from generator.handing_in.claims import Claims, read_claims
+from generator.handing_in.contents import Contents
 from generator.handing_in.findings import KINDS
 from generator.handing_in.logs import read_log
 from generator.handing_in.numbers import agree, mean, shortened
+from generator.handing_in.scores import check_scores
+from generator.handing_in.sizes import check_sizes
 
 SCRIPT = "import torch\nprint('val_loss:2.0727 val_bpb:1.2244')\n"
 MODEL = 15_000_000
@@ -309,6 +312,23 @@ def test_any_bytes_are_a_log(data: bytes) -> None:
 def test_any_json_is_read_or_refused(values: dict[str, Any]) -> None:
     with contextlib.suppress(generator.InputError):
         assert isinstance(read_claims(json.dumps(values).encode()), Claims)
+
+
+NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,4})?", fullmatch=True)
+
+
+@given(st.lists(NUMBERS, min_size=7, max_size=7))
+def test_any_numbers_are_compared(numbers: list[str]) -> None:
+    one, two, *others = numbers
+    results = f'{{"1": {{"val_bpb": {one}, "bytes_total": {two}}}, "42": {{"val_bpb": {two}, "val_loss": {one}}}}}'
+    names = ["val_bpb", "mean_val_loss", "bytes_total", "code_bytes", "bytes_model_x"]
+    text = ", ".join(f'"{name}": {value}' for name, value in zip(names, others, strict=True))
+    with contextlib.suppress(generator.InputError):
+        claims = read_claims(f'{{"seed_results": {results}, {text}}}'.encode())
+        logs = [read_log("train.log", log_text().encode()), read_log("train_seed1.log", log_text(1).encode())]
+        contents = Contents(Path(), [], None, claims, "submission.json", logs)
+        for found in [*check_scores(contents), *check_sizes(contents, 16_000_000)]:
+            assert "submission.json" in found.message
 
 
 @given(st.decimals(0, 9, places=8), st.integers(0, 7))

@@ -54,11 +54,8 @@ def print_parts(console: Console, inspection: Inspection, budget: int | None) ->
         table.add_row("headroom", f"{budget - inspection.size:,}", "", style="green" if inspection.size <= budget else "red")
     console.print(table)
     code, model = inspection.code_bytes, inspection.model_bytes
-    holds = "" if model else ", which hold the weights, too" if inspection.payload_bytes else ""
-    say(
-        console,
-        f"counted by the challenge: {code:,} bytes of code{holds}, and {model:,} of a model beside; {inspection.size:,} in all",
-    )
+    within = ", the weights in it," if inspection.payload_bytes and not model else ""
+    say(console, f"counted by the challenge: code {code:,}{within} + model {model:,} = {inspection.size:,} bytes")
     if inspection.carrier != "payload":
         say(
             console, f"wrapper (all but the payload): {inspection.wrapper_bytes:,} bytes; payload: {inspection.payload_bytes:,}"

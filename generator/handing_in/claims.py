@@ -120,7 +120,7 @@ def _size(values: dict[str, Any], names: Any, claims: Claims) -> int | None:
 
 def _number(text: str) -> Decimal:
     value = Decimal(text) if len(text) <= _LONGEST_NUMBER else None
-    if value is None or value.adjusted() > _LONGEST_NUMBER:
+    if value is None or not -_LONGEST_NUMBER <= value.adjusted() < 15:  # whatever is counted or scored
         raise ValueError(f"a number of {len(text)} characters")
     return value
 

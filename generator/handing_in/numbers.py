@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
+_MOST_PLACES = 12  # of a figure that is shown; scores have eight
+
 
 def agree(left: Decimal, right: Decimal) -> bool:
     """Whether two numbers may be one, rounded or cut off: they are less than a unit of the shorter one's last digit apart.
@@ -32,7 +34,7 @@ def shortened(value: Decimal, like: Sequence[Decimal]) -> Decimal:
     >>> shortened(mean([Decimal("1.5"), Decimal("2.25")]), [Decimal("1.5"), Decimal("2.25")])
     Decimal('1.88')
     """
-    return value.quantize(Decimal(1).scaleb(-max(map(_places, like))))
+    return value.quantize(Decimal(1).scaleb(-min(_MOST_PLACES, max(map(_places, like)))))
 
 
 def _places(value: Decimal) -> int:

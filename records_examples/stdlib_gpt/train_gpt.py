@@ -213,14 +213,14 @@ def evaluate(model: GPT, tokens: Tensor, count: int) -> tuple[float, float]:
     return loss, loss / math.log(2)
 
 
-def train(options: argparse.Namespace) -> None:
+def train(model: GPT, options: argparse.Namespace, export=GPT.state_dict) -> None:
+    """Train a model on this machine's device, save what `export` makes of it, and evaluate it after that."""
     from safetensors.torch import save_file
     from tqdm import tqdm
 
-    torch.manual_seed(options.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     train_tokens, val_tokens = load_tokens("train"), load_tokens("val")
-    model = GPT(*SIZES[options.size]).to(device)
+    model.to(device)
     matrices = [p for p in model.blocks.parameters() if p.ndim == 2 and p.size(0) > 2]
     chosen = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in chosen]
@@ -264,15 +264,14 @@ def train(options: argparse.Namespace) -> None:
             bar.set_postfix_str(f"step {step} loss {average:.4f}")
             if step % options.log_every == 0:
                 report(f"step:{step} seconds:{elapsed:.1f} train_loss:{average:.4f}")
-    save_file({name: t.contiguous() for name, t in model.state_dict().items()}, options.checkpoint)
+    save_file({name: t.contiguous() for name, t in export(model).items()}, options.checkpoint)
     loss, bpb = evaluate(model, val_tokens, options.val_tokens)
     report(f"steps:{step} val_loss:{loss:.6f} val_bpb:{bpb:.6f} checkpoint:{options.checkpoint}")
     log.close()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Train or evaluate a byte-level GPT on the standard library's text.")
-    parser.add_argument("--train", action="store_true", help="train and write a checkpoint (default: evaluate)")
+def arguments(description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--minutes", type=float, default=1.5, help="training time")
     parser.add_argument("--size", choices=SIZES, default="4M", help="number of parameters")
     parser.add_argument("--batch-size", type=int, default=8, help="sequences per step")
@@ -281,9 +280,16 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, default=Path("checkpoint.safetensors"), help="what --train writes")
     parser.add_argument("--val-tokens", type=int, default=200_000, help="bytes to evaluate on")
     parser.add_argument("--log-every", type=int, default=50, help="steps between lines of the log")
+    return parser
+
+
+def main() -> None:
+    parser = arguments("Train or evaluate a byte-level GPT on the standard library's text.")
+    parser.add_argument("--train", action="store_true", help="train and write a checkpoint (default: evaluate)")
     options = parser.parse_args()
     if options.train:
-        train(options)
+        torch.manual_seed(options.seed)
+        train(GPT(*SIZES[options.size]), options)
         return
     model = model_for(load_state_dict())
     model.to("cuda" if torch.cuda.is_available() else "cpu")
