@@ -4,8 +4,8 @@
     python benchmarks/build.py --sizes 1M,10M --stages build,load --baseline REVISION [-o benchmarks/results/build.md]
 
 Random GPTs (benchmarks/random_gpt.py), each stage a process of its own; another revision, checked out beside, takes its turn
-after each. A stage that a chosen one needs is run, too. Times hold the start of Python and torch; a stage is stopped at the
-limit.
+after each. Of a short stage, whose time others on the machine disturb, the quickest of several runs counts. A stage that a
+chosen one needs is run, too. Times hold the start of Python and torch; a stage is stopped at the limit.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from generator.version import __version__
 ROOT = Path(__file__).parent.parent
 SIZES = ("1M", "10M", "30M", "100M")  # of benchmarks/random_gpt.py; it is not imported, see `measure`
 BYTES_PER_WEIGHT = 0.5  # that `fit` is given
+RUNS = 3  # of a stage, as long as they take
+SHORT = 60  # seconds together
 SCRIPT = "from runtime_stub import load_state_dict\nprint(sum(tensor.numel() for tensor in load_state_dict().values()))\n"
 
 
@@ -116,6 +118,17 @@ def measure(arguments: list[str], environment: dict[str, str], folder: Path, lim
     return Measured(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit / 1e6, 0)
 
 
+def quickest(arguments: list[str], environment: dict[str, str], folder: Path, limit: float) -> Measured | str:
+    """Of up to RUNS runs, that which took least processor time; as `measure`."""
+    runs: list[Measured] = []
+    while len(runs) < RUNS and sum(one.seconds for one in runs) < SHORT:
+        measured = measure(arguments, environment, folder, limit)
+        if isinstance(measured, str):
+            return measured
+        runs.append(measured)
+    return min(runs, key=lambda one: one.processor)
+
+
 def run(name: str, root: Path, inputs: Path, weights: int, results: dict[str, Measured | str], limit: float) -> Measured | str:
     """A stage by the revision that lies at `root`, in a folder of its own.
 
@@ -139,7 +152,7 @@ def run(name: str, root: Path, inputs: Path, weights: int, results: dict[str, Me
         "budget": int(BYTES_PER_WEIGHT * weights) + 20000,
     }
     environment = {**os.environ, "PYTHONPATH": str(root), "CHECKPOINT": str(inputs / "weights.safetensors")}
-    measured = measure(shlex.split(stage.arguments.format(**places)), environment, folder, limit)
+    measured = quickest(shlex.split(stage.arguments.format(**places)), environment, folder, limit)
     if isinstance(measured, str):
         return measured
     return Measured(measured.seconds, measured.processor, measured.memory, (folder / stage.file).stat().st_size / 1e6)
@@ -248,8 +261,9 @@ def main() -> None:
         f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores.",
         "",
         "s: elapsed; CPU s: processor time, start of Python and torch included; MB: peak resident memory (10⁶ bytes), of which",
-        "Python and torch take some 250. Order: the power of the number of weights with which a figure grew.",
-        "Ratios: the baseline's figures over this revision's.",
+        f"Python and torch take some 250. The quickest of {RUNS} runs, or of those that",
+        f"began within {SHORT} s. Order: the power of the number of weights with which a figure grew. Ratios: the baseline's",
+        "figures over this revision's.",
         "",
     ]
     rows: list[Row] = []
