@@ -110,7 +110,7 @@ class Packer:
 
         Args:
             model: the module, or what trains or compiles it; its weights are the same on all ranks. Left as it is.
-            batches: for calibration, each rank's own, the sums of which are added up; None to do without.
+            batches: for calibration, the same on all ranks, each of which runs its share; None to do without.
 
         Raises:
             InputError: model, batches or recipe are unusable.
