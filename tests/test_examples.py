@@ -63,9 +63,9 @@ def test_ternary_is_packed_as_it_was_trained(tmp_path: Path, bare_python: Path) 
     trained = re.findall(r"val_loss:[\d.]+ val_bpb:[\d.]+", checkpoint.with_suffix(".log").read_text())[-1]
     assert printed.strip() == trained
     matrices = [share for share in inspection.tensors if share.names[0].startswith("blocks.") and len(share.shape) == 2]
-    bits = [share.bits_per_element for share in matrices if share.names[0].endswith(".weight")]
-    assert len(bits) == 8 * 6
-    assert max(bits) < 1.8
+    weights = [share for share in matrices if share.names[0].endswith(".weight")]
+    assert sum(len(share.names) for share in weights) == 8 * 6  # after so few steps some are still zero, and stored once
+    assert max(share.bits_per_element for share in weights) < 1.8
     for name, weight in generator.unpack(packed).state_dict.items():
         if name.startswith("blocks.") and name.endswith(".weight"):
             assert all(len(group.abs().unique()) <= 2 for row in weight[:4] for group in row.split(128))

@@ -16,6 +16,8 @@ from generator.compressors import REGISTRY as COMPRESSORS
 from generator.payload import CHECKSUM_BYTES, HEADER_BYTES, Manifest, decode_streams
 from runtime_stub.split import Array
 
+BLOCK = 1 << 20  # elements that are counted at a time; bincount makes 64 bits of each
+
 
 @dataclass(frozen=True)
 class Part:
@@ -188,7 +190,10 @@ def _tensors(artifact: Artifact) -> list[TensorShare]:
 def _entropy_bits(array: Array) -> float:
     """Order-0 entropy of the array's elements, in bits for the whole array."""
     if array.dtype.kind in "iu" and array.itemsize <= 2:  # most arrays; sorting takes many times as long
-        counts = np.bincount(array.ravel().view(f"<u{array.itemsize}"))
+        symbols = array.ravel().view(f"<u{array.itemsize}")
+        counts = np.zeros(1 << 8 * array.itemsize, "i8")
+        for start in range(0, len(symbols), BLOCK):
+            counts += np.bincount(symbols[start : start + BLOCK], minlength=len(counts))
         counts = counts[counts > 0]
     else:
         _, counts = np.unique(array, return_counts=True)
