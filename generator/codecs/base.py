@@ -66,6 +66,10 @@ class Codec(BaseModel, ABC):
         """Overhead of one stream of these arrays, however well they are coded."""
         return 0
 
+    def rate(self, fields: Sequence[Field]) -> float:
+        """About the bytes that more of such arrays add to a stream for as many elements: what is told once is left out."""
+        return float(len(self.encode(fields).data) - self.stream_bytes(specs_of(fields)))
+
     def estimate(self, fields: Sequence[Field]) -> float:
         """About the bytes of these arrays in a stream with others, its options included and `stream_bytes` not: what `auto`
         compares, without searches that take longer than they are worth there."""

@@ -54,6 +54,10 @@ class Chain:
             return None
         return replace(self, filters=tuple(one for one in self.filters if one.takes(field)))
 
+    def rate(self, fields: Sequence[Field], earlier: Sequence[Sequence[Field]] = ()) -> float:
+        """About the bytes that more of such arrays add to a stream ; arguments, errors as for `encode`."""
+        return float(len(self.encode(fields, earlier).data)) if self.filters else self.codec.rate(fields)
+
     def refuses(self, fields: Sequence[Field], size: int = UNKNOWN_SIZE) -> str:
         """Why a reader would not take one stream of these arrays, of so many bytes; "" when it would, as far as is known
         without applying any filter."""

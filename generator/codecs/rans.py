@@ -38,6 +38,9 @@ class Rans(Codec):
     def refuses(self, specs: Specs, size: int = UNKNOWN_SIZE) -> str:
         return rans_excess(size, choose_lanes(_elements(specs)), specs)
 
+    def rate(self, fields: Sequence[Field]) -> float:
+        return sum(kind.rate() for kind in self._kinds(fields, [_kind_of(field) for field in fields])) / 8
+
     def estimate(self, fields: Sequence[Field]) -> float:
         writer, options = self._written(fields)
         return writer.bits() / 8 + manifest_bytes(options)

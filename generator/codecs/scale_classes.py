@@ -56,6 +56,10 @@ class Kind:
         """How often each class has each symbol, (classes, symbols + 1)."""
         return count_cells(self.matrices, self.rows, self.columns, self.symbols)
 
+    def rate(self) -> float:
+        """Bits of the elements and of the rows' classes with ideal tables: what twice as many rows take twice."""
+        return _entropy(self.counts()) + _entropy(_histogram(self.rows))
+
 
 def make_kind(arrays: Sequence[Array], by_bytes: bool, fitted: bool = True) -> Kind:
     """Fit classes to arrays of one kind.
@@ -188,10 +192,14 @@ def _histogram(classes: Sequence[Array]) -> Array:
 def _bits(counts: Array, weight: float = 1.0) -> float:
     """Entropy of each row of counts, of which each stands for `weight` of its kind, and half a logarithm for each occurring
     symbol that has to be learned."""
-    occurring = counts[counts > 0] * weight
-    totals = counts.sum(1)
-    totals = totals[totals > 0] * weight
-    return float((totals * np.log2(totals)).sum() - (occurring * np.log2(occurring)).sum() + 0.5 * np.log2(occurring).sum())
+    return weight * _entropy(counts) + 0.5 * float(np.log2(counts[counts > 0] * weight).sum())
+
+
+def _entropy(counts: Array) -> float:
+    """Entropy of each row of counts, in bits for all that was counted."""
+    totals, occurring = counts.sum(1), counts[counts > 0]
+    totals = totals[totals > 0]
+    return float((totals * np.log2(totals)).sum() - (occurring * np.log2(occurring)).sum())
 
 
 def _class_arguments(classes: Sequence[Array]) -> list[int]:

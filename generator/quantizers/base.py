@@ -15,6 +15,7 @@ from generator import dequantizers
 from generator.errors import InputError
 from generator.fields import Field
 from generator.quantizers.knob import Knob
+from generator.quantizers.sampling import cut_rows
 from generator.statistics import TensorStatistics
 from runtime_stub.split import Array
 
@@ -81,6 +82,13 @@ class Quantizer(BaseModel, ABC):
         Raises:
             InputError: the tensor can't be quantized this way; the message names it.
         """
+
+    def sample(self, name: str, tensor: Tensor, statistics: TensorStatistics | None, share: float) -> Quantized:
+        """What about that share of each matrix's rows becomes, for predicting sizes; of a tensor that is no matrix, all.
+
+        Errors as for `quantize`.
+        """
+        return self.quantize(name, *cut_rows(tensor, statistics, share))
 
 
 def integers(name: str, values: Tensor) -> Array:

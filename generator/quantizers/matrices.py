@@ -57,6 +57,11 @@ class Calibrated:
     key: tuple[str, int]
     memory: Memory
 
+    @property
+    def unused(self) -> bool:
+        """Whether its inputs or its gradients were always zero."""
+        return not self.statistics.inputs.diagonal().any() or not self.statistics.outputs.any()
+
     def factor(self, kind: str | None, damping: float) -> Factor:
         """The moment of the inputs that `statistics` hold, damped and factored.
 

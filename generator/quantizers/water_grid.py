@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -48,6 +49,21 @@ class Rows:
 
     numbers: Tensor
     factor: Factor
+
+
+@dataclass(frozen=True)
+class Coupled:
+    """Sampled rows that others feed their errors to, whatever the rate.
+
+    Attributes:
+        steps: 1 / N_ii of each row, (k,).
+        spread: standard deviation of what is fed to a row, in steps, (k,).
+        noise: drawn for it, (k, in), in steps of the columns; what has to be added to the weights for that.
+    """
+
+    steps: Tensor
+    spread: Tensor
+    noise: Tensor
 
 
 def columns_of(matrix: Calibrated, kind: str | None, damping: float, share: float) -> Columns:
@@ -132,25 +148,70 @@ class WaterGrid:
                 return
             numbers = rows[fine]
 
+    def couple_some(
+        self, moment: Callable[[], Tensor], numbers: Tensor, coupled: Tensor, symbols: Tensor, exponents: Tensor
+    ) -> None:
+        """Feedback from other rows to some, as `couple` would give it, drawn at random; changes `symbols` and `exponents`.
+
+        With z = Gᵀ E F, G and F the feedback of rows and columns, the rounding errors z are nearly white, z_ij of variance
+        Δ_ij² / 12. What earlier rows feed to entry (i, j) then has the variance Δ_ij² / 12 · (N_ii² (B⁻¹)_ii − 1), B = N Nᵀ.
+
+        Args:
+            moment: gives B, damped, (out, out).
+            numbers: of the rows, (k,).
+            coupled: boolean (k,), whether a row takes part.
+            symbols: (k, in), as rounded without other rows.
+            exponents: (k,), likewise.
+        """
+        known = self._coupled(moment, numbers)
+        wanted = self.row_exponents(known.steps)
+        weights, steps, _ = self._part(numbers, wanted)
+        fed = weights + known.noise * (power_of_two(wanted) * known.spread)[:, None]
+        rounded = round_columns(fed, steps, self.columns.factor.feedback)
+        fine = coupled & ~self._broken(numbers, rounded * steps - weights)
+        symbols[fine], exponents[fine] = rounded[fine], wanted[fine]
+
+    def _coupled(self, moment: Callable[[], Tensor], numbers: Tensor) -> Coupled:
+        matrix = self._matrix
+
+        def make() -> Coupled:
+            factor = ordered_factor(moment(), 0.0)
+            upper = factor.feedback / factor.steps  # N
+            identity = torch.eye(len(upper), dtype=upper.dtype, device=upper.device)
+            inverse = torch.linalg.solve_triangular(upper, identity, upper=True)
+            deviation = ((inverse.square().sum(0) / factor.steps.square() - 1).clamp(min=0) / 12).sqrt()
+            back = torch.argsort(factor.order)[numbers.to(factor.order.device)]
+            feedback = self.columns.factor.feedback
+            drawn = torch.randn(len(numbers), len(feedback), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+            scaled = drawn.to(feedback.device) * power_of_two(self.columns.exponents)
+            noise = torch.linalg.solve_triangular(feedback, scaled, upper=True, left=False, unitriangular=True)
+            return Coupled(factor.steps[back], deviation[back], noise)
+
+        return matrix.memory.recall((matrix.key, "coupled", len(numbers)), make)
+
     def _round_strip(self, strip: slice, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        first = strip.start
-        symbols, exponents = torch.zeros_like(self.weights[strip]), wanted.clone()
-        rows = torch.arange(first, first + len(wanted), device=wanted.device)
+        return self.round_some(torch.arange(strip.start, strip.start + len(wanted), device=wanted.device), wanted)
+
+    def round_some(self, numbers: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows of these numbers (k,), each by itself: symbols (k, in), and exponents (k,), as `round_rows`."""
+        symbols, exponents = self.weights.new_zeros(len(numbers), self.weights.shape[1]), wanted.clone()
+        left = torch.arange(len(numbers), device=wanted.device)
         for attempt in range(ATTEMPTS):
-            weights, steps, mask = self._part(rows, exponents[rows - first])
+            rows = numbers[left]
+            weights, steps, mask = self._part(rows, exponents[left])
             rounded = round_columns(weights, steps, self.columns.factor.feedback, mask=mask)
-            symbols[rows - first] = rounded
+            symbols[left] = rounded
             errors = rounded * steps - weights
             broken = self._broken(rows, errors)
             if not attempt:
                 spare = broken.clone()
                 spare[broken] = self._loss(weights[broken]) <= SPARE * self._loss(errors[broken])
-                symbols[rows[spare] - first] = 0
+                symbols[left[spare]] = 0
                 broken &= ~spare
-            rows = rows[broken]
-            if not len(rows):
+            left = left[broken]
+            if not len(left):
                 break
-            exponents[rows - first] -= QUARTERS // 2
+            exponents[left] -= QUARTERS // 2
         return symbols, exponents
 
     def _part(self, rows: Tensor, exponents: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:

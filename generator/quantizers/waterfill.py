@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal
+from collections.abc import Callable
+from typing import ClassVar, Literal, TypeAlias
 
 import torch
 from pydantic import Field
@@ -14,8 +15,11 @@ from generator.quantizers.base import Quantized, Quantizer, dtype_name, integers
 from generator.quantizers.feedback import MOST_DAMPING
 from generator.quantizers.knob import Knob
 from generator.quantizers.matrices import Calibrated, calibrated, join
-from generator.quantizers.water_grid import QUARTERS, WaterGrid, columns_of
+from generator.quantizers.sampling import sampled_rows
+from generator.quantizers.water_grid import QUARTERS, Columns, WaterGrid, columns_of
 from generator.statistics import TensorStatistics
+
+_Arrays: TypeAlias = tuple[Tensor, Tensor, Tensor]  # symbols, row exponents, column exponents
 
 UNSEEN_STEP = 0.5  # of a matrix that calibration never used, in standard deviations
 
@@ -59,34 +63,74 @@ class Waterfill(Quantizer):
         self, name: str, tensor: Tensor, statistics: TensorStatistics | None = None, mask: Tensor | None = None
     ) -> Quantized:
         matrices, transposed = calibrated(name, tensor, statistics, mask, self.id, self.statistics)
-        found = [self._matrix(one) for one in matrices] if tensor.is_cuda else spread(self._matrix, matrices)
+        return self._join(name, tensor, matrices, transposed, self._matrix)
+
+    def sample(self, name: str, tensor: Tensor, statistics: TensorStatistics | None, share: float) -> Quantized:
+        matrices, transposed = calibrated(name, tensor, statistics, None, self.id, self.statistics)
+        return self._join(name, tensor, matrices, transposed, lambda matrix: self._sample_matrix(matrix, share))
+
+    def _join(
+        self, name: str, tensor: Tensor, matrices: list[Calibrated], transposed: bool, make: Callable[[Calibrated], _Arrays]
+    ) -> Quantized:
+        """What `make` gives for each matrix, as the arrays of the tensor."""
+        found = [make(one) for one in matrices] if tensor.is_cuda else spread(make, matrices)
         symbols, rows, columns = zip(*found, strict=True) if found else ((), (), ())
         lead = tensor.shape[:-2]
-        row_shape, column_shape = ((*lead, 1, 0), (*lead, 0, 1)) if transposed else ((*lead, 0, 1), (*lead, 1, 0))
+        outputs, inputs = symbols[0].shape if found else (0, 0)
+        shape, row_shape, column_shape = (
+            (*lead, *(sides[::-1] if transposed else sides)) for sides in ((outputs, inputs), (outputs, 1), (1, inputs))
+        )
         arrays = (
-            integers(name, join(symbols, tensor.shape, transposed)),
+            integers(name, join(symbols, shape if found else tensor.shape, transposed)),
             integers(name, join(rows, row_shape, transposed)),
             integers(name, join(columns, column_shape, transposed)),
         )
         return Quantized("grid", "float32", dtype_name(tensor.dtype), arrays)
 
-    def _matrix(self, matrix: Calibrated) -> tuple[Tensor, Tensor, Tensor]:
+    def _matrix(self, matrix: Calibrated) -> _Arrays:
         """Symbols (out, in), row exponents (out, 1) and column exponents (1, in), as float32 integers."""
-        known = matrix.statistics
-        if not known.inputs.diagonal().any() or not known.outputs.any():
+        if matrix.unused:
             return _unseen(matrix.weights, matrix.mask)
+        columns, grid, wanted, moment = self._prepare(matrix)
+        symbols, rows = grid.round_rows(wanted)
+        if moment is not None:
+            grid.couple(moment(), ((rows == wanted) & symbols.any(1)).nonzero()[:, 0], symbols, rows)
+        return _in_place(symbols, rows, columns)
+
+    def _sample_matrix(self, matrix: Calibrated, share: float) -> _Arrays:
+        """The same of some rows. What other rows feed to them is drawn as noise of the variance that it has."""
+        numbers = sampled_rows(len(matrix.weights), share, matrix.weights.device)
+        if matrix.unused:
+            return _unseen(matrix.weights[numbers], None)
+        columns, grid, wanted, moment = self._prepare(matrix)
+        symbols, rows = grid.round_some(numbers, wanted[numbers])
+        if moment is not None:
+            coupled = (rows == wanted[numbers]) & symbols.any(1)
+            grid.couple_some(moment, numbers, coupled, symbols, rows)
+        return _in_place(symbols, rows, columns)
+
+    def _prepare(self, matrix: Calibrated) -> tuple[Columns, WaterGrid, Tensor, Callable[[], Tensor] | None]:
+        """Columns, grid and wanted exponents of the rows; and what gives the moment of their gradients, if they are coupled."""
+        known = matrix.statistics
         columns = columns_of(matrix, self.statistics, self.damping, self.guard)
         grid = WaterGrid(matrix, columns, self.alpha)
         gradients = known.outputs.double()
         gradients = gradients + self.output_damping * gradients.mean()
-        wanted = grid.row_exponents(gradients.rsqrt())
-        symbols, rows = grid.round_rows(wanted)
-        if self.output == "full" and known.output_moment is not None:
+
+        def moment() -> Tensor:
+            assert known.output_moment is not None
             shrunk = known.output_moment.double() * (1 - self.output_shrinkage)
             shrunk.diagonal().copy_(gradients)
-            grid.couple(shrunk, ((rows == wanted) & symbols.any(1)).nonzero()[:, 0], symbols, rows)
-        back = torch.argsort(columns.factor.order)
-        return symbols[:, back], rows[:, None].float(), columns.exponents[back][None].float()
+            return shrunk
+
+        coupled = self.output == "full" and known.output_moment is not None
+        return columns, grid, grid.row_exponents(gradients.rsqrt()), moment if coupled else None
+
+
+def _in_place(symbols: Tensor, rows: Tensor, columns: Columns) -> _Arrays:
+    """Arrays with the columns where they were."""
+    back = torch.argsort(columns.factor.order)
+    return symbols[:, back], rows[:, None].float(), columns.exponents[back][None].float()
 
 
 def _unseen(matrix: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

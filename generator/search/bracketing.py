@@ -13,6 +13,11 @@ EVALUATIONS = 12
 CLOSE = 0.001  # share of the budget that may stay unused
 
 
+def is_close(point: Point, budget: int) -> bool:
+    """Whether a point is within the budget, and leaves next to nothing of it unused."""
+    return (1 - CLOSE) * budget <= point.bytes <= budget
+
+
 def search(knob: Knob, budget: int, measure: Callable[[float], Point], start: float | None = None) -> Point | None:
     """The largest point within the budget, by at most EVALUATIONS calls; stops CLOSE below the budget.
 
@@ -62,7 +67,7 @@ class _Probe:
         self.left -= 1
         if point.beats(self.best, self.budget):
             self.best = point
-        if (1 - CLOSE) * self.budget <= point.bytes <= self.budget:
+        if is_close(point, self.budget):
             return _Sample(x, 0.0)
         return _Sample(x, math.log(point.bytes) - math.log(self.budget * (1 - CLOSE / 2)))
 

@@ -5,19 +5,22 @@ The recipe marks its knob, see `generator.recipes.marks`.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
+from generator.deadline import Deadline
 from generator.errors import CheckError, InputError
 from generator.memory import Memory
 from generator.payload import Payload
 from generator.progress import Listener, Stage
 from generator.recipes.marks import find_knob, with_value
 from generator.recipes.recipe import Recipe, make_recipe
-from generator.search.bracketing import EVALUATIONS, search
+from generator.search.bracketing import CLOSE, EVALUATIONS, is_close, search
+from generator.search.prediction import Prediction
 from generator.search.results import Fit, Point
 from generator.specs import check_table
 from generator.statistics import Statistics
@@ -28,11 +31,19 @@ from generator.weights.encode import code, prove
 from generator.weights.quantize import Cache, QuantizedCheckpoint, quantize_checkpoint
 from generator.weights.workers import Alone, Source, Workers
 
+FINISHING = 0.8  # of the time that a point takes, for proving, writing and what differs from point to point
+CAUTION = 0.01  # share of the budget by which the first point stays below it where time is limited
+PREDICTIONS = 6  # points that are measured where a prediction says, before the search goes on without
+
 Evaluate = Callable[[dict[str, Tensor]], Any]
 
 
 class NothingFitsError(CheckError):
     """No value of the knob fits the budget."""
+
+
+class _OutOfTimeError(Exception):
+    """Another point would take too long."""
 
 
 def check_budget(budget: Any) -> None:
@@ -71,10 +82,13 @@ def search_recipe(
     start: float | None = None,
     progress: Listener | None = None,
     workers: Workers | None = None,
+    deadline: Deadline | None = None,
 ) -> Fit:
     """Search the knob of one recipe on the real size of the artifact.
 
-    Only what the knob changes is quantized and coded again. The payload of the best point is kept, and proven.
+    Where a model is large enough, a sample of each matrix's rows tells where the budget is met (`generator.search.prediction`),
+    and only there all of it is quantized. Only what the knob changes is quantized and coded again. The payload of the best
+    point is kept, and proven.
 
     Args:
         checkpoint: the weights.
@@ -88,6 +102,7 @@ def search_recipe(
         start: a value of the knob that is known to be near.
         progress: told of each point, as stage "fit", and of the stages that make it.
         workers: who quantizes; None for this process.
+        deadline: when the artifact is to be written: no point is begun that would take too long, once one fits.
 
     Raises:
         InputError: the recipe is unusable.
@@ -102,22 +117,50 @@ def search_recipe(
     points: list[Point] = []
     best: Point | None = None
     kept: _Made | None = None  # what the best point was made to
+    last: _Made | None = None
+    slowest = 0.0  # seconds that a point took
+    deadline = deadline or Deadline()
 
     def measure(value: float) -> Point:
-        nonlocal best, kept
-        made = _make(checkpoint, make_recipe(with_value(table, value), title), statistics, cache, progress, workers)
+        nonlocal best, kept, last, slowest
+        if best is not None and deadline.left < (1 + FINISHING) * slowest:
+            raise _OutOfTimeError
+        started = time.monotonic()
+        last = made = _make(checkpoint, make_recipe(with_value(table, value), title), statistics, cache, progress, workers)
         total = size(made.payload)
         metric = metric_of(evaluate, made.quantized.state_dict()) if evaluate is not None and at_each_point else None
         point = Point(value, total, metric)
         points.append(point)
         if point.beats(best, budget):
             best, kept = point, made
+        slowest = max(slowest, time.monotonic() - started)
         stage.log.info("%s", point.describe(title, knob.name))
         stage.step(point.describe(title, knob.name), point)
         return point
 
+    def measure_where_predicted() -> bool:
+        """Measure where a sample of rows says that the budget is met; whether it was."""
+        target = budget * (1 - CLOSE / 2)
+        prediction = Prediction(checkpoint, table, title, knob, workers, progress)
+        value = prediction.first(target * (1 - CAUTION) if deadline else target, start) if prediction.pays else None
+        for _ in range(PREDICTIONS):
+            if value is None or value in [point.value for point in points]:
+                return False
+            point = measure(value)
+            if is_close(point, budget):
+                return True
+            assert last is not None
+            value = prediction.next(target, points, prediction.rest(point, last.payload, last.quantized))
+        return False
+
     with Stage("fit", progress, EVALUATIONS, title) as stage:
-        search(knob, budget, measure, start)
+        try:
+            if not measure_where_predicted():
+                search(knob, budget, measure, points[-1].value if points else start)
+        except _OutOfTimeError:
+            assert best is not None
+            unused = budget - best.bytes
+            stage.log.warning("%s: no time for another point; %d bytes of the budget stay unused", title, unused)
     if best is None or kept is None:
         raise NothingFitsError(
             f"{title}: no {knob.name} from {knob.low:g} to {knob.high:g} fits the budget of {budget:,} bytes; the smallest "
