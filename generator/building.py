@@ -13,6 +13,7 @@ from typing_extensions import Unpack
 from generator.audit.checking import RunCheck
 from generator.audit.inspection import Inspection
 from generator.carriers import Written
+from generator.deadline import Deadline
 from generator.defaults import BUDGET
 from generator.files import check_output, write_atomically
 from generator.finishing import read_back, write
@@ -121,6 +122,7 @@ def fit(
     evaluate: Callable[[dict[str, Tensor]], Any] | None = None,
     points: str | Path | None = None,
     study: StudyOptions | None = None,
+    time_limit: float | None = None,
     progress: Listener | None = None,
     **packing: Unpack[PackingOptions],
 ) -> tuple[Inspection, list[Fit]]:
@@ -135,6 +137,8 @@ def fit(
         points: JSON file for all points.
         study: how options are searched that a recipe marks beside its knob; its storage is by default a SQLite file beside
             the output.
+        time_limit: seconds that all of it may take: the best artifact that was found in time is written, though it leave
+            some of the budget unused. One point is always made, however long that takes.
         progress: told of each step; its events of stages "fit" and "study" bring each `Point` and `Trial` as a result.
 
     Returns:
@@ -144,6 +148,7 @@ def fit(
         InputError: an input is unusable, or the output can't be written.
         CheckError: no value of a knob fits the budget.
     """
+    deadline = Deadline.after(time_limit)
     judge = getattr(getattr(evaluate, "__code__", None), "co_filename", None)
     place = check_output(output)
     study = study or StudyOptions()
@@ -169,6 +174,7 @@ def fit(
         size=lambda payload: job.emit(payload, progress).written.size,
         evaluate=evaluate,
         progress=progress,
+        deadline=deadline,
     )
     if points is not None:
         write_atomically(points, points_json(fits, budget).encode())

@@ -227,6 +227,13 @@ def test_a_recipe_without_a_mark_is_packed_as_it_is(loading: Path, model: Model,
     assert (tmp_path / "packed.py").read_bytes() == (tmp_path / "built.py").read_bytes()
 
 
+def test_however_little_time_there_is_there_is_a_file(loading: Path, model: Model, tmp_path: Path) -> None:
+    packed = golfpack.pack(model, BATCHES, output=tmp_path / "packed.py", script=loading, budget=9000, time_limit=0)
+    assert packed.inspection.size == (tmp_path / "packed.py").stat().st_size <= 9000
+    assert packed.fit is not None
+    assert packed.fit.points[-1] == packed.fit.best
+
+
 def test_what_stands_in_the_way_is_told_before_the_training(loading: Path, tmp_path: Path) -> None:
     def packer(output: Path = tmp_path / "packed.py", **options: Any) -> golfpack.Packer:
         return golfpack.Packer(output, **{"script": loading, **options})
@@ -247,6 +254,8 @@ def test_what_stands_in_the_way_is_told_before_the_training(loading: Path, tmp_p
     search = {"id": "waterfill", "alpha": "fit", "damping": {"search": [0.01, 0.1]}}
     with pytest.raises(golfpack.InputError, match="marks options for a study"):
         packer(recipe={"rule": [{"pattern": "*", "quantizer": search}]})
+    with pytest.raises(golfpack.InputError, match="time limit must be a number of seconds"):
+        packer(time_limit=-1)
     with pytest.raises(golfpack.InputError, match="budget must be a whole number"):
         packer(budget=0)
     with pytest.raises(golfpack.InputError, match="loss must be a function"):

@@ -156,6 +156,9 @@ def fit(
     ] = None,
     study: Annotated[str | None, typer.Option(help="Name of the study; by default the same for the same command.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the study's sampling.")] = 0,
+    time_limit: Annotated[
+        float | None, typer.Option(min=0, help="Seconds for all of it; the best that was found in time is written.")
+    ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = 0,
@@ -180,6 +183,7 @@ def fit(
             evaluate=metric,
             points=points,
             study=StudyOptions(storage, trials, study, seed),
+            time_limit=time_limit,
             budget=budget,
             progress=progress,
             **packing(carrier, allow, header, compressor, include, bundle, safe, skip_step, step, keep_name, broadcast),

@@ -14,6 +14,7 @@ from typing_extensions import Unpack
 from generator.audit.inspection import Inspection
 from generator.calibration import collect_statistics, language_model_loss
 from generator.calibration.collectors import Loss
+from generator.deadline import Deadline
 from generator.defaults import BUDGET
 from generator.errors import InputError
 from generator.in_the_run.ranks import Ranks
@@ -35,6 +36,8 @@ from generator.weights.checkpoint import from_state_dict
 from generator.weights.encode import encode_quantized
 from generator.weights.quantize import quantize_checkpoint
 from generator.weights.workers import Source, Workers
+
+CALIBRATION = 0.4  # share of a time limit that calibration may take
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Packer:
         loss: Loss | None = None,
         statistics: Literal["token", "sequence"] = "sequence",
         seed: int = 0,
+        time_limit: float | None = None,
         progress: Listener | None = None,
         **packing: Unpack[PackingOptions],
     ):
@@ -83,6 +87,8 @@ class Packer:
             loss: `loss(model, batch)`, summed over the batch's tokens; None for `language_model_loss()`.
             statistics: per "token", or per "sequence", which takes two passes over the batches.
             seed: of the calibration's sampling.
+            time_limit: seconds that `pack` may take: calibration and search end in time with the best that there is. One batch
+                and one point of the search are always made, however long that takes.
             progress: told of each step on rank 0; see `generator.progress`.
             packing: as for `generator.build`.
 
@@ -90,6 +96,7 @@ class Packer:
             InputError: the script or the recipe is unusable, or the output can't be written.
         """
         check_budget(budget)
+        Deadline.after(time_limit)  # that it is a limit
         if loss is not None and not callable(loss):
             raise InputError("the loss must be a function of the model and a batch")
         if statistics not in ("token", "sequence"):
@@ -103,6 +110,7 @@ class Packer:
         self._loss = loss or language_model_loss()
         self._kind = statistics
         self._seed = seed
+        self._time_limit = time_limit
         self._progress = progress if _leads() else None
 
     def pack(self, model: Any, batches: Iterable[Any] | None = None) -> Packed:
@@ -116,6 +124,7 @@ class Packer:
             InputError: model, batches or recipe are unusable.
             CheckError: nothing fits the budget; nothing is written.
         """
+        deadline = Deadline.after(self._time_limit)
         module = plain_model(model)
         with Ranks() as ranks:
             checkpoint = from_state_dict(module.state_dict(), "the model")
@@ -130,21 +139,22 @@ class Packer:
                         kind=self._kind,
                         seed=self._seed,
                         shared=True,
+                        deadline=deadline.within(CALIBRATION),
                         progress=self._progress,
                     )
             source = Source(checkpoint, statistics, _device(module), Memory())
-            inspection, fit, data = ranks.lead(lambda: self._lead(source, Shared(ranks, source)), source)
+            inspection, fit, data = ranks.lead(lambda: self._lead(source, Shared(ranks, source), deadline), source)
         return Packed(inspection, decode_payload(data), fit)
 
-    def _lead(self, source: Source, workers: Workers) -> tuple[Inspection, Fit | None, bytes]:
+    def _lead(self, source: Source, workers: Workers, deadline: Deadline) -> tuple[Inspection, Fit | None, bytes]:
         """What rank 0 does: all but the calibration."""
         job = self._job
         assert job is not None
-        fit, payload = self._payload(job, source, workers)
+        fit, payload = self._payload(job, source, workers, deadline)
         inspection = job.finish(payload, job.emit(payload, self._progress), self._budget, None, self._progress)
         return inspection, fit, payload.data
 
-    def _payload(self, job: Job, source: Source, workers: Workers) -> tuple[Fit | None, Payload]:
+    def _payload(self, job: Job, source: Source, workers: Workers, deadline: Deadline) -> tuple[Fit | None, Payload]:
         """Fitted where the recipe marks a knob."""
         checkpoint, statistics = source.checkpoint, source.statistics
         table, title = self._table or (None, "")
@@ -163,6 +173,7 @@ class Packer:
             size=lambda payload: job.emit(payload, self._progress).written.size,
             progress=self._progress,
             workers=workers,
+            deadline=deadline,
         )
         assert fit.payload is not None
         return fit.without_payload(), fit.payload

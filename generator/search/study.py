@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +17,7 @@ from zlib import crc32
 
 import torch
 
+from generator.deadline import Deadline
 from generator.defaults import TRIALS
 from generator.errors import CheckError, InputError
 from generator.payload import Payload
@@ -60,6 +62,7 @@ def search_study(
     size: Callable[[Payload], int],
     evaluate: Evaluate,
     progress: Listener | None = None,
+    deadline: Deadline | None = None,
 ) -> Fit:
     """Search all marked options of one recipe.
 
@@ -68,6 +71,7 @@ def search_study(
         options: of the study.
         evaluate: metric of a state dict, less is better; asked once per trial, at the largest artifact within the budget.
         progress: told of each trial of this process, as stage "study", and of the stages that make it.
+        deadline: when the artifact is to be written: no trial is begun that would take too long, but the first.
 
     Returns:
         The best trial of the whole study, whichever machine ran it.
@@ -83,9 +87,11 @@ def search_study(
     study = _open(options, options.name or _fingerprint(checkpoint, table, statistics, budget))
     optuna = _optuna()
     best_here: tuple[Trial, Payload | None] | None = None
+    deadline = deadline or Deadline()
 
     def run(trial: Any) -> float:
         nonlocal best_here
+        started = time.monotonic()
         try:
             values = {mark.name: _suggest(trial, mark) for mark in searched}
         except ValueError as error:  # Optuna's, of ranges and choices that changed within one study
@@ -103,6 +109,7 @@ def search_study(
                 at_each_point=False,
                 start=sorted(known)[len(known) // 2] if known else None,
                 progress=_without_results(progress),
+                deadline=deadline,
             )
         except NothingFitsError as error:
             stage.step(f"trial {trial.number}: {error}")
@@ -117,6 +124,9 @@ def search_study(
         done = Trial(trial.number, values, replace(fit.best, metric=fit.metric))
         if best_here is None or _rank(done) < _rank(best_here[0]):
             best_here = done, fit.payload
+        if deadline.left < 2 * (time.monotonic() - started):
+            stage.log.warning("%s: no time for another trial after %d", title, trial.number)
+            study.stop()
         return fit.metric
 
     try:

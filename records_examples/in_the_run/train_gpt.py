@@ -29,6 +29,7 @@ class Hyperparameters:
     # What is written
     output = os.environ.get("OUTPUT", "packed/train_gpt.py")
     bytes_cap = int(os.environ.get("BYTES_CAP", 16_000_000))
+    pack_seconds = float(os.environ.get("PACK_SECONDS", 300))
     # Training length
     max_wallclock_seconds = float(os.environ.get("MAX_WALLCLOCK_SECONDS", 600))
     batch_sequences = int(os.environ.get("BATCH_SEQUENCES", 16))  # of all ranks together
@@ -276,7 +277,7 @@ def main() -> None:
         model = GPT().to(device)
 
         # Before the training, so that whatever would stand in the way of packing is told now.
-        packer = golfpack.Packer(args.output, budget=args.bytes_cap)
+        packer = golfpack.Packer(args.output, budget=args.bytes_cap, time_limit=args.pack_seconds)
         log(f"seed:{args.seed}")
         log(f"parameters:{sum(p.numel() for p in model.parameters())} world_size:{world_size} device:{device.type}")
         train(model)
