@@ -37,7 +37,7 @@ from generator.weights.encode import encode_quantized
 from generator.weights.quantize import quantize_checkpoint
 from generator.weights.workers import Source, Workers
 
-CALIBRATION = 0.4  # share of a time limit that calibration may take
+CALIBRATION = 0.3  # share of a time limit that calibration may take
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from generator.progress import Listener, Stage
 from generator.recipes.marks import find_knob, with_value
 from generator.recipes.recipe import Recipe, make_recipe
 from generator.search.bracketing import CLOSE, EVALUATIONS, is_close, search
-from generator.search.prediction import Prediction
+from generator.search.prediction import HURRIED, Prediction
 from generator.search.results import Fit, Point
 from generator.specs import check_table
 from generator.statistics import Statistics
@@ -142,7 +142,10 @@ def search_recipe(
         """Measure where a sample of rows says that the budget is met; whether it was."""
         target = budget * (1 - CLOSE / 2)
         prediction = Prediction(checkpoint, table, title, knob, workers, progress)
-        value = prediction.first(target * (1 - CAUTION) if deadline else target, start) if prediction.pays else None
+        value = None
+        if prediction.pays:
+            hurried = (target * (1 - CAUTION), start, HURRIED)
+            value = prediction.first(*hurried) if deadline else prediction.first(target, start)
         for _ in range(PREDICTIONS):
             if value is None or value in [point.value for point in points]:
                 return False

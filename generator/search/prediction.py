@@ -29,7 +29,8 @@ LEAST = 1 << 20  # weights that the knob changes, from which on a sample pays
 SAMPLE = 1 << 18  # weights that it has, about, …
 SHARE = 1 / 8  # … or this share of them, if that is more
 LEAST_SLOPE = -0.01  # where a sample says that bytes hardly fall
-NEAR = 0.02  # relative error of a guess that is not improved further
+NEAR = 0.02  # relative error of a guess that is moved only once more, …
+HURRIED = 0.1  # and where time is limited
 GUESSES = 8
 GROWS = ("all", "rows", "groups")  # what arrays run along that are as much shorter as there are fewer rows
 CODE = 6000  # bytes of script and loader, about
@@ -65,12 +66,13 @@ class Prediction:
         """Whether there is enough to sample."""
         return self.elements >= LEAST
 
-    def first(self, target: float, start: float | None = None) -> float | None:
+    def first(self, target: float, start: float | None = None, near: float = NEAR) -> float | None:
         """The value of the knob at which the artifact takes `target` bytes, as far as samples alone tell.
 
         Args:
             target: bytes.
             start: a value that is known to be near.
+            near: relative error of a guess that is moved only once more.
 
         Returns:
             The value; None if the knob's range ends before.
@@ -82,7 +84,7 @@ class Prediction:
                     return None
                 excess = math.log(self._bytes(value) / target)
                 value = self._moved(value, excess, self._slope(value, excess))
-                if abs(excess) < NEAR:
+                if abs(excess) < near:
                     break
         return value
 
