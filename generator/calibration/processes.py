@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,8 @@ Item = TypeVar("Item")
 def process_group() -> Iterator[int]:
     """Join torchrun's process group, when there is one to join, and leave it at the end; gives this process's rank.
 
-    A group that is left to the interpreter's end may abort the process there: its threads still run.
+    A group that is left to the interpreter's end may abort the process there: its threads still run. So would one that is
+    held by the default arguments of `torch.distributed.nn`, which torch's compiler and optimizers import: that comes first.
 
     Raises:
         InputError: it can't be joined.
@@ -34,6 +36,7 @@ def process_group() -> Iterator[int]:
         raise InputError(f"the environment's WORLD_SIZE must be a number of processes, not {size!r}")
     joins = int(size) > 1 and dist.is_available() and not dist.is_initialized()
     if joins:
+        importlib.import_module("torch.distributed.nn")
         call("the process group can't be joined", dist.init_process_group, "nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield dist.get_rank() if dist.is_available() and dist.is_initialized() else 0

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from generator.errors import InputError
@@ -37,11 +36,17 @@ def plain_model(model: Any) -> nn.Module:
     Raises:
         InputError: it is no module.
     """
-    while isinstance(model, DistributedDataParallel | DataParallel | OptimizedModule):
-        model = model._orig_mod if isinstance(model, OptimizedModule) else model.module
+    while isinstance(model, wrappers := _wrappers()):
+        model = model.module if isinstance(model, wrappers[:2]) else model._orig_mod
     if not isinstance(model, nn.Module):
         raise InputError(f"the model to be packed must be an nn.Module, not {type(model).__name__}")
     return model
+
+
+def _wrappers() -> tuple[type[nn.Module], ...]:
+    """What trains a module, and what compiles it where anything does: importing torch's compiler takes more than a second."""
+    compiler = sys.modules.get("torch._dynamo")
+    return DistributedDataParallel, DataParallel, *([compiler.OptimizedModule] if compiler else [])
 
 
 @contextmanager

@@ -9,6 +9,7 @@ environment variables, see Hyperparameters. Only --train needs golfpack.
 """
 
 import hashlib
+import importlib
 import math
 import os
 import sys
@@ -269,6 +270,7 @@ def main() -> None:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if distributed:
+        importlib.import_module("torch.distributed.nn")  # Later, by an optimizer, it would hold the group beyond its end.
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     if "--train" in sys.argv[1:]:
         import golfpack
