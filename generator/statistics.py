@@ -55,15 +55,6 @@ class MatrixStatistics:
     outputs: Tensor
     output_moment: Tensor | None = None
 
-    def to(self, device: torch.device) -> MatrixStatistics:
-        """The same on a device."""
-        if self.inputs.device == device:
-            return self
-        moment = self.output_moment
-        return MatrixStatistics(
-            self.inputs.to(device), self.outputs.to(device), moment.to(device) if moment is not None else None
-        )
-
 
 @dataclass(frozen=True)
 class TensorStatistics:

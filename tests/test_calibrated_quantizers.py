@@ -14,9 +14,8 @@ from generator.calibration.passes import collect_statistics
 from generator.errors import InputError
 from generator.payload import same_bits
 from generator.quantizers import REGISTRY, Quantized
-from generator.quantizers.antidiagonals import round_both_by_antidiagonals
 from generator.quantizers.base import integers
-from generator.quantizers.feedback import BLOCK, STRIP, ordered_factor, round_block_by_torch, round_columns
+from generator.quantizers.feedback import BLOCK, STRIP, ordered_factor, round_columns, round_to
 from generator.quantizers.two_sided import TILE, round_both
 from generator.statistics import MatrixStatistics, Statistics, TensorStatistics
 
@@ -90,7 +89,6 @@ def test_two_sided_feedback_is_the_plain_recursion(size: tuple[int, int], zeros:
     symbols = round_both(matrix, steps, rows.feedback, columns.feedback, mask)
     assert torch.equal(symbols, expected)
     torch.testing.assert_close(matrix - symbols * steps, v.T @ errors @ u)
-    assert torch.equal(round_both_by_antidiagonals(matrix, steps, rows.feedback, columns.feedback, mask), expected)
     one_sided = round_columns(matrix, steps, columns.feedback, mask=mask)
     assert torch.equal(round_both(matrix, steps, torch.eye(out).double(), columns.feedback, mask), one_sided)
 
@@ -105,9 +103,16 @@ def test_what_is_compiled_rounds_as_torch_does(options: dict, monkeypatch: pytes
     assert not symbols[~mask].any()
 
     def by_torch(*arrays: np.ndarray) -> None:
-        *first, limit, binary, symbols, errors = arrays
-        tensors = [torch.from_numpy(one) for one in (*first, symbols, errors)]
-        round_block_by_torch(*tensors[:4], None if limit == np.inf else int(limit), bool(binary), *tensors[4:])
+        *given, limit, binary, symbols, errors = arrays
+        values, grid, kept, factor, found, left = (torch.from_numpy(one) for one in (*given, symbols, errors))
+        for column, value in enumerate(values):
+            quotient = value / grid[column]
+            nearest = round_to(quotient, None if limit == np.inf else int(limit))
+            rounded = torch.where(quotient < 0, -1.0, 1.0) if binary else nearest
+            symbol = torch.where(kept[column], rounded, 0)
+            found[column] = symbol
+            left[column] -= symbol * grid[column]
+            values[column + 1 :].addr_(factor[column, column + 1 :], left[column])
 
     monkeypatch.setattr("generator.quantizers.feedback.round_block", by_torch)
     assert torch.equal(round_columns(matrix, steps, feedback, mask=mask, **options), symbols)

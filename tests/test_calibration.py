@@ -17,6 +17,7 @@ from torch.nn import functional
 from generator.calibration import calibrate, collect_statistics, generate, language_model_loss
 from generator.calibration.aliases import Block
 from generator.calibration.factors import factors
+from generator.calibration.language_model import draw
 from generator.calibration.sums import combine
 from generator.calibration.watch import Use
 from generator.errors import InputError
@@ -324,6 +325,17 @@ def test_sampled_labels_make_g_the_fisher_diagonal() -> None:
         share = p[:, columns].sum(1)
         folded[output] = (share * (1 - share)).mean()
     torch.testing.assert_close(statistics.tensors["weight:g"][0], folded, rtol=0.1, atol=0)
+
+
+def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
+    likely = torch.tensor([0.0, 0.5, 0.0, 0.3, 0.2, 0.0])
+    generator = torch.Generator().manual_seed(3)
+    drawn = draw(likely.expand(100_000, 6), generator).flatten()
+    assert (torch.bincount(drawn, minlength=6) / 100_000 - likely).abs().max() < 0.01
+    assert set(drawn.tolist()) == {1, 3, 4}
+    assert torch.equal(draw(likely.expand(100_000, 6) * 3, torch.Generator().manual_seed(3)).flatten(), drawn)
+    # A loss of NaN is what tells of these.
+    assert draw(torch.full((2, 6), torch.nan)).flatten().tolist() == [5, 5]
 
 
 def test_generated_sequences_follow_the_model() -> None:

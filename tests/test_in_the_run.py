@@ -213,7 +213,7 @@ def test_the_model_is_left_as_it_was(loading: Path, model: Model, tmp_path: Path
 
 def test_what_trains_or_compiles_a_model_is_taken_off(loading: Path, model: Model, tmp_path: Path) -> None:
     plain = golfpack.pack(model, BATCHES, output=tmp_path / "a.py", script=loading, budget=9000)
-    wrapped = torch.compile(nn.DataParallel(model))
+    wrapped = torch.compile(nn.DataParallel(model).cpu())  # it takes a model to a GPU, if there is one
     other = golfpack.pack(wrapped, BATCHES, output=tmp_path / "b.py", script=loading, budget=9000)
     assert (tmp_path / "a.py").read_bytes() == (tmp_path / "b.py").read_bytes()
     assert plain.state_dict.keys() == other.state_dict.keys()

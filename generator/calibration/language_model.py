@@ -51,12 +51,28 @@ def language_model_loss(logits: Logits = plain_logits, labels: str = "sampled") 
         predictions = logits(model, inputs.to(device)).flatten(0, -2).float()
         if labels == "sampled":
             with torch.no_grad():
-                chosen = torch.multinomial(predictions.softmax(-1), 1).flatten()
+                chosen = draw(predictions.softmax(-1)).flatten()
         else:
             chosen = targets.flatten().to(device)
         return functional.cross_entropy(predictions, chosen, reduction="sum")
 
     return loss
+
+
+def draw(probabilities: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """One token of each distribution; the same on a GPU as on the CPU, whose generator is the one that is asked.
+
+    Args:
+        probabilities: (n, vocabulary), on any device; they need not add up to 1.
+        generator: on the CPU; None for torch's own.
+
+    Returns:
+        tokens (n, 1), int64, on that device.
+    """
+    cumulated = probabilities.double().cumsum(-1)
+    uniform = torch.rand(len(probabilities), 1, generator=generator, dtype=torch.float64).to(cumulated.device)
+    drawn = torch.searchsorted(cumulated, uniform * cumulated[:, -1:], right=True)
+    return drawn.clamp(max=probabilities.shape[-1] - 1)  # beyond are those of NaN
 
 
 @torch.no_grad()
@@ -96,7 +112,7 @@ def generate(
     """
     rank, world = place()
     device = next(model.parameters()).device
-    generator = torch.Generator(device)
+    generator = torch.Generator()
     vocabulary = logits(model, torch.zeros(1, 1, dtype=torch.long, device=device)).shape[-1]
     sizes = [min(batch, count - first) for first in range(0, count, batch)]
     numbered = list(enumerate(sizes))[rank::world]
@@ -106,7 +122,7 @@ def generate(
             generator.manual_seed(batch_seed(seed, number))
             shape = (size, 1)
             if start is None:
-                tokens = torch.randint(vocabulary, shape, generator=generator, device=device)
+                tokens = torch.randint(vocabulary, shape, generator=generator).to(device)
             else:
                 tokens = torch.full(shape, start, device=device)
             for _ in range(length):
@@ -114,7 +130,7 @@ def generate(
                 if top_k is not None:
                     least = scores.topk(min(top_k, vocabulary)).values[:, -1:]
                     scores = scores.masked_fill(scores < least, -torch.inf)
-                tokens = torch.cat((tokens, torch.multinomial(scores.softmax(-1), 1, generator=generator)), 1)
+                tokens = torch.cat((tokens, draw(scores.softmax(-1), generator)), 1)
                 stage.step(count=size)
             batches.append(tokens)
     return batches

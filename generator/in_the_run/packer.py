@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import Unpack
 
 from generator.audit.inspection import Inspection
@@ -142,7 +142,7 @@ class Packer:
                         deadline=deadline.within(CALIBRATION),
                         progress=self._progress,
                     )
-            source = Source(checkpoint, statistics, _device(module), Memory())
+            source = Source(checkpoint, statistics, Memory())
             inspection, fit, data = ranks.lead(lambda: self._lead(source, Shared(ranks, source), deadline), source)
         return Packed(inspection, decode_payload(data), fit)
 
@@ -202,11 +202,6 @@ def _read_recipe(recipe: Mapping[str, Any] | str | Path) -> tuple[dict[str, Any]
         raise InputError(f"{title} marks options for a study, which packing in the run has no time for; use golfpack fit")
     make_recipe(with_value(table, find_knob(table, title).usual) if has_knob(table) else table, title)
     return table, title
-
-
-def _device(module: nn.Module) -> str:
-    """Where a model is."""
-    return str(next((parameter.device for parameter in module.parameters()), "cpu"))
 
 
 def _leads() -> bool:

@@ -75,7 +75,7 @@ class Quantizer(BaseModel, ABC):
 
         Args:
             name: for messages.
-            tensor: contiguous, of any shape, on any device.
+            tensor: contiguous, of any shape, on the CPU.
             statistics: of this tensor, if there are any.
             mask: boolean, of the tensor's shape; False asks for a zero (pruning).
 

@@ -5,8 +5,9 @@ M_jj (E_j + Σ_{l<j} E_l F_lj), where F = M diag(M)⁻¹. So column by column, w
 before it is rounded. That is GPTQ (arXiv:2210.17323) without its inverse, and LDLQ (arXiv:2307.13304). With an output side
 B = N Nᵀ too, errors are fed back to later rows as well (`generator.quantizers.two_sided`).
 
-Symbols are decided in float64. So they do not depend on the order of summation, hence on threads, processes and devices, but
-where a value lies within some 1e-12 of the middle between two symbols.
+Symbols are decided in float64, and by the CPU, wherever the model is: entry after entry is what it does best. So symbols do not
+depend on threads, processes and GPUs. Another CPU sums in another order, which matters only where a value lies within some
+1e-12 of the middle between two symbols.
 """
 
 from __future__ import annotations
@@ -51,10 +52,8 @@ def ordered_factor(moment: Tensor, damping: float = DAMPING) -> Factor:
     return Factor(order, upper / diagonal, 1 / diagonal)
 
 
-def round_to(values: Tensor, limit: int | None, binary: bool) -> Tensor:
-    """The symbol nearest to each value: an integer, at most `limit` in size; or ±1."""
-    if binary:
-        return torch.where(values < 0, -1.0, 1.0)
+def round_to(values: Tensor, limit: int | None) -> Tensor:
+    """The symbol nearest to each value: an integer, at most `limit` in size."""
     symbols = values.round()
     return symbols if limit is None else symbols.clamp(-limit, limit)
 
@@ -87,8 +86,6 @@ def round_columns(
     def strip(rows: slice) -> Tensor:
         return _round_rows(weights[rows], grid[rows], feedback, limit, binary, None if mask is None else mask[rows])
 
-    if weights.is_cuda:  # which has its own way of sharing work
-        return strip(slice(None))
     return torch.cat(spread(strip, [slice(start, start + STRIP) for start in range(0, len(weights), STRIP)]))
 
 
@@ -103,29 +100,8 @@ def _round_rows(
         block = slice(start, start + BLOCK)
         values = torch.addmm(errors[block], feedback[:start, block].T, errors[:start])
         inner = feedback[block, block].contiguous()
-        if weights.is_cuda:
-            round_block_by_torch(values, grid[block], kept[block], inner, limit, binary, symbols[block], errors[block])
-        else:
-            value, step, keep, factor, symbol, error = (
-                one.numpy() for one in (values, grid[block], kept[block], inner, symbols[block], errors[block])
-            )
-            round_block(value, step, keep, factor, math.inf if limit is None else float(limit), binary, symbol, error)
+        value, step, keep, factor, symbol, error = (
+            one.numpy() for one in (values, grid[block], kept[block], inner, symbols[block], errors[block])
+        )
+        round_block(value, step, keep, factor, math.inf if limit is None else float(limit), binary, symbol, error)
     return symbols.T
-
-
-def round_block_by_torch(
-    values: Tensor,
-    steps: Tensor,
-    kept: Tensor,
-    feedback: Tensor,
-    limit: int | None,
-    binary: bool,
-    symbols: Tensor,
-    errors: Tensor,
-) -> None:
-    """As `kernels.round_block`, for tensors on any device."""
-    for column, value in enumerate(values):
-        symbol = torch.where(kept[column], round_to(value / steps[column], limit, binary), 0)
-        symbols[column] = symbol
-        errors[column] -= symbol * steps[column]
-        values[column + 1 :].addr_(feedback[column, column + 1 :], errors[column])

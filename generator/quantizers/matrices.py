@@ -92,7 +92,7 @@ def calibrated(
 
 
 def matched(name: str, tensor: Tensor, statistics: TensorStatistics, kind: str | None = None) -> list[MatrixStatistics]:
-    """The statistics of each matrix: per sequence if there are any, unless `kind` says otherwise; on the tensor's device.
+    """The statistics of each matrix: per sequence if there are any, unless `kind` says otherwise.
 
     Raises:
         InputError: the statistics are of another shape, hold NaN or Inf, or lack that kind.
@@ -111,4 +111,4 @@ def matched(name: str, tensor: Tensor, statistics: TensorStatistics, kind: str |
         for moment in (matrix.inputs, matrix.outputs, matrix.output_moment):
             if moment is not None and not torch.isfinite(moment).all():
                 raise InputError(f"the statistics of tensor {name!r} hold NaN or Inf; calibrate again in float32")
-    return [matrix.to(tensor.device) for matrix in chosen]
+    return chosen

@@ -58,7 +58,7 @@ class Prune(Quantizer):
             pairs = zip(split(name, weights, statistics.transposed), matched(name, tensor, statistics, "token"), strict=True)
             scores = [matrix.square() * m.outputs[:, None] * m.inputs.diagonal() for matrix, m in pairs]
             importance = join(scores, tensor.shape, statistics.transposed)
-        kept = torch.ones(tensor.numel(), dtype=torch.bool, device=tensor.device)
+        kept = torch.ones(tensor.numel(), dtype=torch.bool)
         kept[importance.reshape(-1).argsort(stable=True)[: round(self.fraction * tensor.numel())]] = False
         kept = kept.reshape(tensor.shape) if mask is None else kept.reshape(tensor.shape) & mask
         return self.then.quantize(name, tensor, statistics, kept)

@@ -40,4 +40,4 @@ class Rtn(GridOptions):
         matrix = weights.reshape(rows, weights.numel() // rows if rows else 0)
         scales = self.scales(name, matrix)
         limit = self.largest if self.scale == "absmax" else self.limit  # absmax reaches no further, but for its rounding
-        return round_to(divide(matrix, spread(scales, matrix.shape[1])), limit, False), scales
+        return round_to(divide(matrix, spread(scales, matrix.shape[1])), limit), scales

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from generator.quantizers.antidiagonals import round_both_by_antidiagonals
 from generator.quantizers.kernels import round_tile
 
 TILE = 64  # rows and columns of a tile
@@ -35,8 +34,6 @@ def round_both(
     """
     grid = steps.expand_as(weights)
     kept = torch.ones_like(weights, dtype=torch.bool) if mask is None else mask
-    if weights.is_cuda:  # where many tiles at once are faster than few
-        return round_both_by_antidiagonals(weights.double(), grid.double(), row_feedback, column_feedback, kept)
     outputs, inputs = weights.shape
     errors = weights.to(torch.float64, copy=True)  # w − q · step as far as it is known, weights beyond
     symbols = torch.empty_like(weights, dtype=torch.float32)

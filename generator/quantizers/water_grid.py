@@ -117,8 +117,6 @@ class WaterGrid:
         Returns:
             Symbols (out, in), and row exponents (out,), smaller than wanted where the guard asks.
         """
-        if wanted.is_cuda:
-            return self._round_strip(slice(0, len(wanted)), wanted)
         strips = [slice(start, start + STRIP) for start in range(0, len(wanted), STRIP)]
         found = spread(lambda rows: self._round_strip(rows, wanted[rows]), strips)
         symbols, exponents = zip(*found, strict=True)
@@ -177,25 +175,25 @@ class WaterGrid:
         def make() -> Coupled:
             factor = ordered_factor(moment(), 0.0)
             upper = factor.feedback / factor.steps  # N
-            identity = torch.eye(len(upper), dtype=upper.dtype, device=upper.device)
+            identity = torch.eye(len(upper), dtype=upper.dtype)
             inverse = torch.linalg.solve_triangular(upper, identity, upper=True)
             deviation = ((inverse.square().sum(0) / factor.steps.square() - 1).clamp(min=0) / 12).sqrt()
-            back = torch.argsort(factor.order)[numbers.to(factor.order.device)]
+            back = torch.argsort(factor.order)[numbers]
             feedback = self.columns.factor.feedback
             drawn = torch.randn(len(numbers), len(feedback), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-            scaled = drawn.to(feedback.device) * power_of_two(self.columns.exponents)
+            scaled = drawn * power_of_two(self.columns.exponents)
             noise = torch.linalg.solve_triangular(feedback, scaled, upper=True, left=False, unitriangular=True)
             return Coupled(factor.steps[back], deviation[back], noise)
 
         return matrix.memory.recall((matrix.key, "coupled", len(numbers)), make)
 
     def _round_strip(self, strip: slice, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        return self.round_some(torch.arange(strip.start, strip.start + len(wanted), device=wanted.device), wanted)
+        return self.round_some(torch.arange(strip.start, strip.start + len(wanted)), wanted)
 
     def round_some(self, numbers: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """Rows of these numbers (k,), each by itself: symbols (k, in), and exponents (k,), as `round_rows`."""
         symbols, exponents = self.weights.new_zeros(len(numbers), self.weights.shape[1]), wanted.clone()
-        left = torch.arange(len(numbers), device=wanted.device)
+        left = torch.arange(len(numbers))
         for attempt in range(ATTEMPTS):
             rows = numbers[left]
             weights, steps, mask = self._part(rows, exponents[left])

@@ -73,7 +73,7 @@ class Waterfill(Quantizer):
         self, name: str, tensor: Tensor, matrices: list[Calibrated], transposed: bool, make: Callable[[Calibrated], _Arrays]
     ) -> Quantized:
         """What `make` gives for each matrix, as the arrays of the tensor."""
-        found = [make(one) for one in matrices] if tensor.is_cuda else spread(make, matrices)
+        found = spread(make, matrices)
         symbols, rows, columns = zip(*found, strict=True) if found else ((), (), ())
         lead = tensor.shape[:-2]
         outputs, inputs = symbols[0].shape if found else (0, 0)
@@ -99,7 +99,7 @@ class Waterfill(Quantizer):
 
     def _sample_matrix(self, matrix: Calibrated, share: float) -> _Arrays:
         """The same of some rows. What other rows feed to them is drawn as noise of the variance that it has."""
-        numbers = sampled_rows(len(matrix.weights), share, matrix.weights.device)
+        numbers = sampled_rows(len(matrix.weights), share)
         if matrix.unused:
             return _unseen(matrix.weights[numbers], None)
         columns, grid, wanted, moment = self._prepare(matrix)

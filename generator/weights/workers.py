@@ -11,7 +11,7 @@ from torch import Tensor
 
 from generator.memory import Memory
 from generator.parallel import spread
-from generator.progress import Listener, Stage, track
+from generator.progress import Listener, Stage
 from generator.statistics import Statistics, TensorStatistics
 from generator.weights.checkpoint import Checkpoint
 
@@ -23,18 +23,16 @@ class Source:
     Attributes:
         checkpoint: the tensors.
         statistics: of calibration, if there are any.
-        device: where tensors are computed with.
         memory: for what follows from weights and statistics alone, so that it is there when the same is asked for again.
     """
 
     checkpoint: Checkpoint
     statistics: Statistics | None = None
-    device: str = "cpu"
     memory: Memory = field(default_factory=lambda: Memory(0), compare=False)
 
     def tensor(self, name: str) -> Tensor:
-        """The tensor of a first name, on the device."""
-        return self.checkpoint.tensors[name].to(self.device)
+        """The tensor of a first name."""
+        return self.checkpoint.tensors[name]
 
     def known(self, name: str) -> TensorStatistics | None:
         """Its statistics."""
@@ -62,14 +60,12 @@ class Workers(ABC):
 
 
 class Alone(Workers):
-    """This process, tensors spread over its threads; on other devices one after the other."""
+    """This process, tensors spread over its threads."""
 
     def __init__(self, source: Source):
         self.source = source
 
     def map(self, work: Work, jobs: Jobs, stage: str, progress: Listener | None) -> list[Any]:
-        if self.source.device != "cpu":
-            return [work(self.source, *job) for job in track(jobs, stage, progress, lambda job: str(job[0]))]
         # Large ones first, so that no thread is left with one in the end.
         sizes = [self.source.checkpoint.tensors[job[0]].numel() for job in jobs]
         order = sorted(range(len(jobs)), key=lambda number: -sizes[number])

@@ -30,18 +30,23 @@ SEQUENCE_LENGTH = 256
 VALIDATION_SHARE = 20  # one file in this many is held out
 
 
-def load_tokens(split: str) -> Tensor:
-    """All bytes of the split's files as one uint8 tensor, in the order of their names."""
+def load_texts(split: str) -> list[bytes]:
+    """The split's files, each with a zero byte at its end, in the order of their names."""
     root = Path(sysconfig.get_paths()["stdlib"])
-    chunks = []
+    texts = []
     for path in sorted(root.rglob("*.py")):
         name = path.relative_to(root).as_posix()
         if "site-packages" in name:
             continue
         held_out = int(hashlib.sha256(name.encode()).hexdigest(), 16) % VALIDATION_SHARE == 0
         if held_out == (split == "val"):
-            chunks.append(path.read_bytes() + b"\0")
-    return torch.from_numpy(np.frombuffer(bytearray(b"".join(chunks)), np.uint8))
+            texts.append(path.read_bytes() + b"\0")
+    return texts
+
+
+def load_tokens(split: str) -> Tensor:
+    """All bytes of the split's files as one uint8 tensor."""
+    return torch.from_numpy(np.frombuffer(bytearray(b"".join(load_texts(split))), np.uint8))
 
 
 def windows(tokens: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
@@ -198,7 +203,7 @@ def learning_rate_factor(progress: float) -> float:
 
 @torch.no_grad()
 def evaluate(model: GPT, tokens: Tensor, count: int) -> tuple[float, float]:
-    """Mean validation loss in nats per byte, and in bits per byte, over about `count` bytes spread evenly over `tokens`."""
+    """Mean validation loss in nats and in bits per token, over about `count` tokens spread evenly over `tokens`."""
     device = model.embedding.weight.device
     number = max(1, min(count, len(tokens) - 1) // SEQUENCE_LENGTH)
     starts = torch.linspace(0, len(tokens) - SEQUENCE_LENGTH - 1, number, dtype=torch.float64).long()
@@ -213,13 +218,16 @@ def evaluate(model: GPT, tokens: Tensor, count: int) -> tuple[float, float]:
     return loss, loss / math.log(2)
 
 
-def train(model: GPT, options: argparse.Namespace, export=GPT.state_dict) -> None:
-    """Train a model on this machine's device, save what `export` makes of it, and evaluate it after that."""
+def train(model: GPT, options: argparse.Namespace, export=GPT.state_dict, load=load_tokens, bytes_per_token=1.0) -> None:
+    """Train a model on this machine's device, save what `export` makes of it, and evaluate it after that.
+
+    `load` gives the tokens of "train" and "val"; the latter stand for so many bytes each.
+    """
     from safetensors.torch import save_file
     from tqdm import tqdm
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    train_tokens, val_tokens = load_tokens("train"), load_tokens("val")
+    train_tokens, val_tokens = load("train"), load("val")
     model.to(device)
     matrices = [p for p in model.blocks.parameters() if p.ndim == 2 and p.size(0) > 2]
     chosen = {id(p) for p in matrices}
@@ -237,7 +245,7 @@ def train(model: GPT, options: argparse.Namespace, export=GPT.state_dict) -> Non
         tqdm.write(line)
         print(line, file=log, flush=True)
 
-    report(f"parameters:{sum(p.numel() for p in model.parameters()):,} train_bytes:{len(train_tokens):,} device:{device}")
+    report(f"parameters:{sum(p.numel() for p in model.parameters()):,} train_tokens:{len(train_tokens):,} device:{device}")
     start, elapsed, step, average = time.monotonic(), 0.0, 0, None
     limit = options.minutes * 60
     with tqdm(total=round(limit), unit="s", bar_format="{l_bar}{bar}| {n:.0f}/{total} s {postfix}") as bar:
@@ -265,8 +273,8 @@ def train(model: GPT, options: argparse.Namespace, export=GPT.state_dict) -> Non
             if step % options.log_every == 0:
                 report(f"step:{step} seconds:{elapsed:.1f} train_loss:{average:.4f}")
     save_file({name: t.contiguous() for name, t in export(model).items()}, options.checkpoint)
-    loss, bpb = evaluate(model, val_tokens, options.val_tokens)
-    report(f"steps:{step} val_loss:{loss:.6f} val_bpb:{bpb:.6f} checkpoint:{options.checkpoint}")
+    loss, bits = evaluate(model, val_tokens, options.val_tokens)
+    report(f"steps:{step} val_loss:{loss:.6f} val_bpb:{bits / bytes_per_token:.6f} checkpoint:{options.checkpoint}")
     log.close()
 
 
