@@ -126,6 +126,12 @@ def rans_read(coder: list[Array], model: Model, classes: Array) -> Array:
     return np.concatenate(decoded)
 
 
+def rans_start(data: bytes, lanes: int) -> list[Array]:
+    """The coder that `rans_read` takes, of a stream: the lanes' states (uint32), then words (uint16)."""
+    words = np.frombuffer(data, "<u2").astype("u4")
+    return [words[1 : 2 * lanes : 2] << 16 | words[: 2 * lanes : 2], words[2 * lanes :]]
+
+
 def rans_matrix(array: Array) -> Array:
     """A view of an array as the matrix that is coded; anything but integers of one or two bytes goes by its bytes."""
     if array.dtype.kind == "f" or array.itemsize > 2:
@@ -160,7 +166,7 @@ def decode_rans(
     """Decode arrays.
 
     Args:
-        data: the lanes' states (uint32), then words (uint16).
+        data: see `rans_start`.
         specs: numpy dtype string and shape of each array.
         lanes: number of interleaved states.
         kinds: for each kind of array what is added to its symbols (modulo the range of the dtype) and the arguments of
@@ -168,8 +174,7 @@ def decode_rans(
         members: the kind of each array.
         context: the context model, `scale_classes` unless a codec with another one calls this function with it.
     """
-    words = np.frombuffer(data, "<u2").astype("u4")
-    coder = [words[1 : 2 * lanes : 2] << 16 | words[: 2 * lanes : 2], words[2 * lanes :]]
+    coder = rans_start(data, lanes)
     models = [(shift, *(rans_model(*arguments) for arguments in models)) for shift, *models in kinds]
     arrays = []
     for (dtype, shape), member in zip(specs, members):

@@ -9,12 +9,24 @@ import numpy as np
 from generator.codecs.base import Codec
 from generator.codecs.chain import DECODERS, Chain, check_stages
 from generator.fields import Field, specs_of
+from generator.trellises import TRANSITIONS
 from runtime_stub.payload import run_stages
 
 
 def fields(*arrays: np.ndarray) -> list[Field]:
     """Arrays as fields of symbols, each of a tensor of its own."""
     return [Field(array, "symbols", f"t{number}") for number, array in enumerate(arrays)]
+
+
+def path_symbols(k: np.ndarray, states: int) -> np.ndarray:
+    """The symbols of k (int64) along the last dimension in a trellis, as the definition has it; int64."""
+    result = np.empty(k.shape, "i8")
+    for row in np.ndindex(k.shape[:-1]):
+        state = 0
+        for column, value in enumerate(k[row].tolist()):
+            result[(*row, column)] = 2 * value - (state & 1) * ((value > 0) - (value < 0))
+            state = TRANSITIONS[states][2 * state + (value & 1)]
+    return result
 
 
 def coded_size(chain: Chain | Codec, *arrays: np.ndarray | Field) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from helpers import make_venv, site_packages
 from safetensors.torch import save_file
 
 from generator import cli
+
+# A shell that starts the tests in the background has them ignore interruptions, and what they start as well.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Prints one line per tensor, in a form that depends on every bit.
 DIGEST_SCRIPT = '''

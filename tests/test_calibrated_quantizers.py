@@ -161,6 +161,8 @@ CALIBRATED: dict[str, dict] = {
     "gptq sdclip tensor": {"id": "gptq", "scale": "sdclip", "per": "tensor"},
     "gptq mse groups": {"id": "gptq", "bits": 3, "scale": "mse", "per": "group", "group": 16},
     "waterfill": {"id": "waterfill", "alpha": 1e-2},
+    "waterfill trellis": {"id": "waterfill", "alpha": 1e-2, "trellis": 8},
+    "waterfill trellis one-sided": {"id": "waterfill", "alpha": 1e-2, "trellis": 4, "output": "diagonal"},
     "waterfill one-sided": {"id": "waterfill", "alpha": 1e-2, "output": "diagonal"},
     "waterfill token": {"id": "waterfill", "alpha": 1e-2, "statistics": "token"},
     "ternary": {"id": "ternary", "group": 16},
@@ -205,7 +207,7 @@ def whole(tensor: Tensor, statistics: TensorStatistics) -> Statistics:
 
 def test_orientation_is_a_matter_of_storage_only() -> None:
     tensor, straight, across = weights(OUT, IN), statistics_of(), statistics_of(transposed=True)
-    for name in ("gptq", "waterfill", "ternary", "prune"):
+    for name in ("gptq", "waterfill", "waterfill trellis", "ternary", "prune"):
         spec = {**CALIBRATED[name], "per": "row"} if name == "ternary" else CALIBRATED[name]
         assert same_bits(
             quantize(spec, tensor, straight).tensor(), quantize(spec, tensor.T.contiguous(), across).tensor().T.contiguous()

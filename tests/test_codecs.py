@@ -61,7 +61,8 @@ def test_hard_arrays(codec: str, array: np.ndarray) -> None:
 
 @pytest.mark.parametrize("codec", sorted(codecs.REGISTRY))
 def test_estimates_are_close(codec: str) -> None:
-    given = fields(*np.random.default_rng(0).choice(np.array([-1, 0, 0, 1], "i1"), (2, 300, 200)))
+    drawn = np.random.default_rng(0).choice(np.array([-1, 0, 0, 1], "i1"), (2, 300, 200))
+    given = fields(*(4 * drawn if codec == "trellis" else drawn))  # multiples of 4 never leave the even grid
     one = codecs.REGISTRY[codec]()
     size = len(one.encode(given).data) - one.stream_bytes(specs_of(given))
     assert one.estimate(given) == pytest.approx(size, rel=0.02, abs=64)

@@ -129,7 +129,10 @@ def test_fit_with_statistics_and_no_recipe(golfpack, tmp_path: Path, script: Pat
     value = searched["best"]["value"]
     narrow = {"fit": [value * 0.9, value * 1.1]}
     recipe = {
-        "rule": [{"pattern": "w", "quantizer": {"id": "waterfill", "alpha": narrow}}, {"pattern": "*", "quantizer": "fp16"}]
+        "rule": [
+            {"pattern": "w", "quantizer": {"id": "waterfill", "alpha": narrow, "trellis": 8}},
+            {"pattern": "*", "quantizer": "fp16"},
+        ]
     }
     inspection, _ = generator.fit(script, checkpoint, tmp_path / "again.py", recipes=[recipe], statistics=file, budget=9000)
     assert 0.97 * 9000 <= inspection.size <= 9000

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from arrays import fields
+from arrays import fields, path_symbols
 from helpers import run_python
 from test_artifact_runs import TORCH_DOUBLE
 
@@ -32,7 +32,7 @@ from runtime_stub.payload import run_stages
 from runtime_stub.registry import DEQUANTIZERS
 
 FOLDER = Path(__file__).parent / "golden"
-OURS = {"store", "base3", "bitmask", "rans"}  # the others' bytes are their libraries'
+OURS = {"store", "base3", "bitmask", "rans", "trellis"}  # the others' bytes are their libraries'
 
 
 def numbers(count: int, seed: int) -> np.ndarray:
@@ -64,6 +64,8 @@ TERNARY = [
 ]
 SPOILED = bell(60, 50, 5).astype("<i2")
 SPOILED[7, 3], SPOILED[59, 49] = 30000, -30000
+PATHS = [path_symbols(bell(50, 40, seed), states).astype("<i2") for seed, states in ((5, 8), (6, 8), (7, 4))]
+PATHS.append(np.ascontiguousarray(PATHS[0].reshape(5, 10, 40).swapaxes(1, 2)))
 PHRASES = [np.tile((numbers(24, seed % 5) % 256).astype("u1"), 12)[seed:] for seed in range(40)]
 SIMILAR = (bell(30, 20, 8) // 8 + 20 * (np.arange(20) % 5 - 2)).astype("i1")
 FLOATS = [np.array([[0.5, -2, 3e-5], [np.inf, -0.0, np.nan]], dtype) for dtype in ("<f2", "<f4")]
@@ -80,6 +82,7 @@ CODED: dict[str, tuple[Any, list[np.ndarray]]] = {
     "bitmask": ("bitmask", TERNARY),
     "rans": ("rans", MIXED),
     "rans that adapts": ("rans", [SPOILED, bell(40, 50, 6).astype("i1"), bell(40, 50, 7).astype("i1")]),
+    "trellis": ("trellis", PATHS),
     "rans without classes": ({"id": "rans", "model": "order0"}, [SPOILED]),
     "center": ({"id": "rans", "filters": ["center"]}, [SIMILAR, bell(40, 50, 6).astype("<i2")]),
     "delta": ({"id": "store", "filters": [{"id": "delta", "replace": "1", "by": "0"}]}, [MIXED[0], MIXED[0] // 2]),

@@ -38,6 +38,7 @@ from runtime_stub.sort import undo_sort
 CODECS = sorted(REGISTRY)
 ROWS = [["|i1", [3, 2]]]
 KIND = [0, [1, 1, 1, 64, 1], [1, 1, 1, 64, 1], [63, 31, 50, 64, 1]]
+PATHS = [-1, 0, [0, 1, 1, 0], [1, 1, 1, 64, 1], [1, 1, 1, 64, 1], [63, 31, 50, 64, 2]]
 MANY_TABLES = [*KIND[:3], [4095, 9, 9, 64, 64]]
 # Codec, coded bytes, arrays, options: what an honest writer would never ask of a decoder.
 OPTIONS: dict[str, tuple[str, int, list[Any], list[Any]]] = {
@@ -69,6 +70,12 @@ OPTIONS: dict[str, tuple[str, int, list[Any], list[Any]]] = {
     "bitmask: too few bytes": ("bitmask", 0, ROWS, []),
     "rans: a lane for millions of symbols": ("rans", 2000, [["|i1", [2000, 2000]]], [1, [KIND], [0]]),
     "rans: millions of columns": ("rans", 2000, [["|i1", [1, 5_000_000]]], [64, [KIND], [0]]),
+    "trellis: no options": ("trellis", 2000, ROWS, []),
+    "trellis: millions of columns": ("trellis", 2000, [["|i1", [1, 5_000_000]]], [64, [PATHS], [0]]),
+    "trellis: more states than there are": ("trellis", 2000, ROWS, [64, [[-1, 0, [0, 2], *PATHS[3:]]], [0]]),
+    "trellis: a third dimension": ("trellis", 2000, ROWS, [64, [[-3, *PATHS[1:]]], [0]]),
+    "trellis: unsigned symbols": ("trellis", 2000, [["|u1", [3, 2]]], [64, [PATHS], [0]]),
+    "trellis: one dimension": ("trellis", 2000, [["|i1", [6]]], [64, [PATHS], [0]]),
     "rans: tables without end": (
         "rans",
         30000,

@@ -96,23 +96,27 @@ def test_rows_of_a_transposed_matrix_are_its_columns(model) -> None:
     assert (straight.arrays[0] == sample.arrays[0].T).all()
 
 
-def fitted(model, budget: int, knob: dict, **options):
+def fitted(model, budget: int, knob: dict, codec: str = "rans", **options):
     weights, statistics = model
-    table = {"codec": "rans", "rule": [{"pattern": "*", "quantizer": knob}]}
+    table = {"codec": codec, "rule": [{"pattern": "*", "quantizer": knob}]}
     return search_recipe(
         from_state_dict(weights), table, "test", statistics=statistics, budget=budget, size=lambda p: len(p.data), **options
     )
 
 
 @pytest.mark.parametrize(
-    ("knob", "bits"),
-    [({"id": "waterfill", "alpha": "fit"}, (1.5, 4)), ({"id": "rtn", "bits": 7, "scale": "sdclip", "k": "fit"}, (3, 5))],
+    ("knob", "codec", "bits"),
+    [
+        ({"id": "waterfill", "alpha": "fit"}, "rans", (1.5, 4)),
+        ({"id": "waterfill", "alpha": "fit", "trellis": 8}, "trellis", (1.5, 4)),
+        ({"id": "rtn", "bits": 7, "scale": "sdclip", "k": "fit"}, "rans", (3, 5)),
+    ],
 )
-def test_a_fit_needs_few_points(model, knob: dict, bits: tuple[float, float]) -> None:
+def test_a_fit_needs_few_points(model, knob: dict, codec: str, bits: tuple[float, float]) -> None:
     elements = sum(tensor.numel() for tensor in model[0].values())
     for rate in bits:
         budget = int(rate * elements / 8)
-        fit = fitted(model, budget, knob)
+        fit = fitted(model, budget, knob, codec)
         assert fit.best is not None
         assert 0.999 * budget <= fit.best.bytes <= budget
         assert len(fit.points) <= 4

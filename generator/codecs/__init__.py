@@ -9,6 +9,7 @@ from generator.codecs.lzma_raw import Lzma
 from generator.codecs.rans import Rans
 from generator.codecs.store import Store
 from generator.codecs.ternary import Base3, Bitmask
+from generator.codecs.trellis import Trellis
 from generator.codecs.zstd import Zstd
 
 __all__ = ["REGISTRY", "Codec", "Encoded"]
@@ -18,6 +19,7 @@ REGISTRY: dict[str, type[Codec]] = {
     "rans": Rans,
     "zlib": Zlib,
     "store": Store,
+    "trellis": Trellis,
     "base3": Base3,
     "bitmask": Bitmask,
     "lzma": Lzma,

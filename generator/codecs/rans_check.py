@@ -24,8 +24,15 @@ RENEWALS = 1 << 15  # of single tables, whatever the stream's size: what the dec
 GROWTH = 16.5  # 1 / ln(17 / 16): each renewal waits for a sixteenth of all counts more
 
 
-def check_rans(size: int, specs: Specs, options: Sequence[Any]) -> None:
-    """Raise ValueError unless the options are such that the decoder takes memory and time in proportion to what it decodes."""
+def check_rans(size: int, specs: Specs, options: Sequence[Any], most_classes: int = MAX_CLASSES) -> None:
+    """Raise ValueError unless the options are such that the decoder takes memory and time in proportion to what it decodes.
+
+    Args:
+        size: coded bytes.
+        specs: dtypes and shapes of the arrays.
+        options: of `decode_rans`.
+        most_classes: tables that a kind's elements may choose from.
+    """
     if len(options) != 3:
         raise ValueError("a rans stream has not three options")
     lanes, kinds, members = options
@@ -38,7 +45,7 @@ def check_rans(size: int, specs: Specs, options: Sequence[Any]) -> None:
         if not isinstance(kind, list) or len(kind) != 4 or not is_integer(kind[0], 0, 65535):
             raise ValueError("a rans stream has a malformed kind of array")
         rows, columns, elements = kind[1:]
-        tables += _check_model(rows, 1) + _check_model(columns, 1) + _check_model(elements, MAX_CLASSES)
+        tables += _check_model(rows, 1) + _check_model(columns, 1) + _check_model(elements, most_classes)
     if tables > MAX_TABLES:
         raise ValueError(f"a rans stream asks for {tables:,} tables, above the limit of {MAX_TABLES:,}")
     if len(members) != len(specs) or not all(is_integer(member, 0, len(kinds) - 1) for member in members):

@@ -58,7 +58,11 @@ class Kind:
 
     def rate(self) -> float:
         """Bits of the elements and of the rows' classes with ideal tables: what twice as many rows take twice."""
-        return _entropy(self.counts()) + _entropy(_histogram(self.rows))
+        return ideal_bits(self.counts()) + self.row_bits()
+
+    def row_bits(self) -> float:
+        """Bits of the rows' classes with ideal tables."""
+        return ideal_bits(_histogram(self.rows))
 
 
 def make_kind(arrays: Sequence[Array], by_bytes: bool, fitted: bool = True) -> Kind:
@@ -74,11 +78,17 @@ def make_kind(arrays: Sequence[Array], by_bytes: bool, fitted: bool = True) -> K
         kind = Kind(0, 256, 128, matrices, [np.zeros(len(m), "i8") for m in matrices])
         kind.columns = [np.arange(m.shape[1]) if fitted else np.zeros(m.shape[1], "i8") for m in matrices]
         return kind
-    kind = _alphabet([rans_matrix(array) for array in arrays])
+    kind = fit_classes([rans_matrix(array) for array in arrays], fitted)
+    kind.spread, kind.ratio = fit_prior(kind.counts(), kind.center)
+    return kind
+
+
+def fit_classes(matrices: Sequence[Array], fitted: bool = True) -> Kind:
+    """A kind of matrices of integers (one or two bytes) without its prior; `fitted` as for `make_kind`."""
+    kind = _alphabet(matrices)
     _choose_classes(kind, RESOLUTION_PAIRS if fitted else [(0, 0)])
     for _ in range(REFINEMENTS if kind.classes > 1 else 0):
         _reassign(kind)
-    kind.spread, kind.ratio = fit_prior(kind.counts(), kind.center)
     return kind
 
 
@@ -192,10 +202,10 @@ def _histogram(classes: Sequence[Array]) -> Array:
 def _bits(counts: Array, weight: float = 1.0) -> float:
     """Entropy of each row of counts, of which each stands for `weight` of its kind, and half a logarithm for each occurring
     symbol that has to be learned."""
-    return weight * _entropy(counts) + 0.5 * float(np.log2(counts[counts > 0] * weight).sum())
+    return weight * ideal_bits(counts) + 0.5 * float(np.log2(counts[counts > 0] * weight).sum())
 
 
-def _entropy(counts: Array) -> float:
+def ideal_bits(counts: Array) -> float:
     """Entropy of each row of counts, in bits for all that was counted."""
     totals, occurring = counts.sum(1), counts[counts > 0]
     totals = totals[totals > 0]

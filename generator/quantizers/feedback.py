@@ -29,7 +29,7 @@ STRIP = 512  # rows that one thread rounds at a time
 
 @dataclass(frozen=True)
 class Factor:
-    """A damped moment, factored for feedback with its indices in descending order of its diagonal, in which GPTQ does best.
+    """A damped moment, factored for feedback in an order of its indices.
 
     Attributes:
         order: of the indices, (n,).
@@ -42,9 +42,15 @@ class Factor:
     steps: Tensor
 
 
-def ordered_factor(moment: Tensor, damping: float = DAMPING) -> Factor:
-    """Factor a moment, (n, n); errors as for `damped_factor`."""
-    order = torch.argsort(moment.diagonal(), descending=True, stable=True)
+def ordered_factor(moment: Tensor, damping: float = DAMPING, natural: bool = False) -> Factor:
+    """Factor a moment; errors as for `damped_factor`.
+
+    Args:
+        moment: (n, n).
+        damping: share of its mean diagonal that is added to its diagonal.
+        natural: take its indices as they come; otherwise in descending order of its diagonal, in which GPTQ does best.
+    """
+    order = torch.arange(len(moment)) if natural else torch.argsort(moment.diagonal(), descending=True, stable=True)
     # With L Lᵀ = J A J, J the reversal of the order, J L J is upper triangular and A = (J L J) (J L J)ᵀ.
     reverse = order.flip(0)
     upper = damped_factor(moment[reverse][:, reverse], damping).flip(0, 1)

@@ -56,7 +56,7 @@ def round_tile(
     Args:
         values: weights and what other tiles feed in from above, not from the left.
         steps, kept: as for `round_block`.
-        rows: the row side's F of these rows, (rows, rows).
+        rows: the row side's F of these rows, (rows, rows); (0, 0) for none.
         columns: the column side's F of these columns.
         symbols: to be filled.
         errors: holds the weights; w − q · step afterwards.
@@ -64,7 +64,7 @@ def round_tile(
     """
     height, width = values.shape
     for row in range(height):
-        for above in range(row):
+        for above in range(min(row, len(rows))):
             factor = rows[above, row]
             for column in range(width):
                 values[row, column] += factor * fed[above, column]

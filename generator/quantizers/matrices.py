@@ -62,14 +62,18 @@ class Calibrated:
         """Whether its inputs or its gradients were always zero."""
         return not self.statistics.inputs.diagonal().any() or not self.statistics.outputs.any()
 
-    def factor(self, kind: str | None, damping: float) -> Factor:
+    def factor(self, kind: str | None, damping: float, natural: bool = False) -> Factor:
         """The moment of the inputs that `statistics` hold, damped and factored.
 
         Args:
             kind: which statistics these are.
             damping: share of the mean diagonal that is added to the diagonal.
+            natural: take the columns in the order that they have; see `ordered_factor`.
         """
-        return self.memory.recall((self.key, "factor", kind, damping), lambda: ordered_factor(self.statistics.inputs, damping))
+        return self.memory.recall(
+            (self.key, "factor", kind, damping, natural),
+            lambda: ordered_factor(self.statistics.inputs, damping, natural),
+        )
 
 
 def calibrated(

@@ -13,6 +13,7 @@ from generator.parallel import spread
 from generator.quantizers.feedback import STRIP, Factor, ordered_factor, round_columns
 from generator.quantizers.guard import Guard, folded, power, shares
 from generator.quantizers.matrices import Calibrated
+from generator.quantizers.trellis import FINER, Trellis
 from generator.quantizers.two_sided import round_both
 
 QUARTERS = 4  # exponents of the step grid per octave
@@ -66,7 +67,7 @@ class Coupled:
     noise: Tensor
 
 
-def columns_of(matrix: Calibrated, kind: str | None, damping: float, share: float) -> Columns:
+def columns_of(matrix: Calibrated, kind: str | None, damping: float, share: float, natural: bool = False) -> Columns:
     """Those of a matrix.
 
     Args:
@@ -74,17 +75,18 @@ def columns_of(matrix: Calibrated, kind: str | None, damping: float, share: floa
         kind: of statistics.
         damping: share of a moment's mean diagonal that is added to its diagonal.
         share: of the guard.
+        natural: whether the columns keep their order.
     """
 
     def make() -> Columns:
-        factor = matrix.factor(kind, damping)
+        factor = matrix.factor(kind, damping, natural)
         exponents = (QUARTERS * factor.steps.log2()).round()
         center = exponents.median()
         tokens = folded(matrix.tokens.inputs[factor.order][:, factor.order], damping)
         bounds = shares(share, matrix.statistics.outputs.double()) * power(matrix.weights[:, factor.order].double(), tokens)
         return Columns(factor, exponents - center, center.reshape(1), Guard(tokens, bounds))
 
-    return matrix.memory.recall((matrix.key, "columns", kind, damping, share), make)
+    return matrix.memory.recall((matrix.key, "columns", kind, damping, share, natural), make)
 
 
 class WaterGrid:
@@ -94,15 +96,17 @@ class WaterGrid:
         columns: what is known of them.
         weights: (out, in).
         mask: boolean, likewise; False forces a zero. None for no zeros.
+        trellis: how rows are rounded; None for each entry to the nearest multiple of its step. Then steps are finer.
     """
 
-    def __init__(self, matrix: Calibrated, columns: Columns, alpha: float):
+    def __init__(self, matrix: Calibrated, columns: Columns, alpha: float, trellis: Trellis | None = None):
         order = columns.factor.order
         self.columns = columns
         self.weights = matrix.weights[:, order]
         self.mask = None if matrix.mask is None else matrix.mask[:, order]
         self._matrix = matrix
-        self._base = columns.center + QUARTERS * math.log2(alpha)
+        self.trellis = trellis
+        self._base = columns.center + QUARTERS * math.log2(alpha) - (FINER if trellis else 0)
 
     def row_exponents(self, steps: Tensor) -> Tensor:
         """The exponents of rows with the relative steps 1 / N_ii, float64."""
@@ -139,7 +143,7 @@ class WaterGrid:
             rows = numbers[factor.order]
             wanted = self.row_exponents(factor.steps)
             weights, steps, mask = self._part(rows, wanted)
-            rounded = round_both(weights, steps, factor.feedback, self.columns.factor.feedback, mask)
+            rounded = self._rounded(weights, steps, mask, factor.feedback)
             fine = ~self._broken(rows, rounded * steps - weights)
             if fine.all() or attempt == COUPLINGS - 1:
                 symbols[rows[fine]], exponents[rows[fine]] = rounded[fine], wanted[fine]
@@ -164,8 +168,9 @@ class WaterGrid:
         known = self._coupled(moment, numbers)
         wanted = self.row_exponents(known.steps)
         weights, steps, _ = self._part(numbers, wanted)
-        fed = weights + known.noise * (power_of_two(wanted) * known.spread)[:, None]
-        rounded = round_columns(fed, steps, self.columns.factor.feedback)
+        grids = 1.0 if self.trellis is None else self.trellis.noise
+        fed = weights + known.noise * (power_of_two(wanted) * known.spread * grids)[:, None]
+        rounded = self._rounded(fed, steps)
         fine = coupled & ~self._broken(numbers, rounded * steps - weights)
         symbols[fine], exponents[fine] = rounded[fine], wanted[fine]
 
@@ -185,7 +190,7 @@ class WaterGrid:
             noise = torch.linalg.solve_triangular(feedback, scaled, upper=True, left=False, unitriangular=True)
             return Coupled(factor.steps[back], deviation[back], noise)
 
-        return matrix.memory.recall((matrix.key, "coupled", len(numbers)), make)
+        return matrix.memory.recall((matrix.key, "coupled", len(numbers), self.trellis is None), make)
 
     def _round_strip(self, strip: slice, wanted: Tensor) -> tuple[Tensor, Tensor]:
         return self.round_some(torch.arange(strip.start, strip.start + len(wanted)), wanted)
@@ -197,7 +202,7 @@ class WaterGrid:
         for attempt in range(ATTEMPTS):
             rows = numbers[left]
             weights, steps, mask = self._part(rows, exponents[left])
-            rounded = round_columns(weights, steps, self.columns.factor.feedback, mask=mask)
+            rounded = self._rounded(weights, steps, mask)
             symbols[left] = rounded
             errors = rounded * steps - weights
             broken = self._broken(rows, errors)
@@ -217,6 +222,15 @@ class WaterGrid:
         steps = power_of_two(exponents)[:, None] * power_of_two(self.columns.exponents)
         return self.weights[rows].double(), steps, None if self.mask is None else self.mask[rows]
 
+    def _rounded(self, weights: Tensor, steps: Tensor, mask: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
+        """Symbols of weights, with feedback along columns, and along rows where their feedback G is given."""
+        columns = self.columns.factor.feedback
+        if self.trellis is not None:
+            return self.trellis.round(weights, steps, rows, columns, mask)
+        if rows is None:
+            return round_columns(weights, steps, columns, mask=mask)
+        return round_both(weights, steps, rows, columns, mask)
+
     def _broken(self, rows: Tensor, errors: Tensor) -> Tensor:
         pruned = None if self.mask is None else self.weights[rows].double() * ~self.mask[rows]
         return self.columns.guard.broken(rows, errors, pruned)
@@ -233,7 +247,8 @@ class WaterGrid:
         def make() -> Rows:
             return Rows(numbers, ordered_factor(moment[numbers][:, numbers], 0.0))
 
-        return matrix.memory.recall((matrix.key, "rows", attempt), make, lambda known: torch.equal(known.numbers, numbers))
+        key = matrix.key, "rows", attempt, self.trellis is None
+        return matrix.memory.recall(key, make, lambda known: torch.equal(known.numbers, numbers))
 
 
 def power_of_two(exponents: Tensor) -> Tensor:

@@ -16,7 +16,8 @@ from generator.quantizers.feedback import MOST_DAMPING
 from generator.quantizers.knob import Knob
 from generator.quantizers.matrices import Calibrated, calibrated, join
 from generator.quantizers.sampling import sampled_rows
-from generator.quantizers.water_grid import QUARTERS, Columns, WaterGrid, columns_of
+from generator.quantizers.trellis import FINER, Trellis
+from generator.quantizers.water_grid import QUARTERS, Columns, WaterGrid, columns_of, power_of_two
 from generator.statistics import TensorStatistics
 
 _Arrays: TypeAlias = tuple[Tensor, Tensor, Tensor]  # symbols, row exponents, column exponents
@@ -41,6 +42,9 @@ class Waterfill(Quantizer):
         damping: share of A's mean diagonal that is added to its diagonal.
         output_damping: the same for B.
         output_shrinkage: share by which B's other elements are shrunk, since they are estimated from few sequences.
+        trellis: states of a trellis-coded quantizer (`generator.quantizers.trellis`), 4 or 8, with which columns keep their
+            order in feedback; 1 for a uniform one. It pays with the codec `trellis`, which `auto` finds.
+        price: of a bit in what the trellis minimizes; an error of half the step that a uniform quantizer has costs 1.
         guard: greatest error of a row, as a share of w H wᵀ, its outputs' power over tokens; down to 0.3 of it for rows with
             small gradients. A row beyond it becomes zero where that hardly costs more, or is given smaller steps.
     """
@@ -53,6 +57,8 @@ class Waterfill(Quantizer):
     damping: float = Field(0.01, gt=0, le=MOST_DAMPING)
     output_damping: float = Field(0.05, gt=0, le=MOST_DAMPING)
     output_shrinkage: float = Field(0.2, ge=0, le=1)
+    trellis: Literal[1, 4, 8] = 1
+    price: float = Field(0.12, ge=0, le=1)
     guard: float = Field(0.1, gt=0)
 
     @property
@@ -90,7 +96,7 @@ class Waterfill(Quantizer):
     def _matrix(self, matrix: Calibrated) -> _Arrays:
         """Symbols (out, in), row exponents (out, 1) and column exponents (1, in), as float32 integers."""
         if matrix.unused:
-            return _unseen(matrix.weights, matrix.mask)
+            return self._unseen(matrix.weights, matrix.mask)
         columns, grid, wanted, moment = self._prepare(matrix)
         symbols, rows = grid.round_rows(wanted)
         if moment is not None:
@@ -101,7 +107,7 @@ class Waterfill(Quantizer):
         """The same of some rows. What other rows feed to them is drawn as noise of the variance that it has."""
         numbers = sampled_rows(len(matrix.weights), share)
         if matrix.unused:
-            return _unseen(matrix.weights[numbers], None)
+            return self._unseen(matrix.weights[numbers], None)
         columns, grid, wanted, moment = self._prepare(matrix)
         symbols, rows = grid.round_some(numbers, wanted[numbers])
         if moment is not None:
@@ -109,11 +115,29 @@ class Waterfill(Quantizer):
             grid.couple_some(moment, numbers, coupled, symbols, rows)
         return _in_place(symbols, rows, columns)
 
+    @property
+    def _path(self) -> Trellis | None:
+        return Trellis(self.trellis, self.price) if self.trellis > 1 else None
+
+    def _unseen(self, matrix: Tensor, mask: Tensor | None) -> _Arrays:
+        """A matrix whose inputs or gradients were always zero: kept coarsely, since nothing says that it is never needed."""
+        deviation = float(matrix.double().square().mean().sqrt()) if matrix.numel() else 0.0
+        exponent = round(QUARTERS * math.log2(UNSEEN_STEP * deviation)) if deviation else 0
+        outputs, inputs = matrix.shape
+        rows, columns = matrix.new_full((outputs, 1), exponent), matrix.new_zeros(1, inputs)
+        if self._path is not None and matrix.numel():
+            rows -= FINER
+            return self._path.round(matrix, power_of_two(rows), None, torch.eye(inputs).double(), mask), rows, columns
+        symbols = (matrix / 2 ** (exponent / QUARTERS)).round()
+        if mask is not None:
+            symbols *= mask
+        return symbols, rows, columns
+
     def _prepare(self, matrix: Calibrated) -> tuple[Columns, WaterGrid, Tensor, Callable[[], Tensor] | None]:
         """Columns, grid and wanted exponents of the rows; and what gives the moment of their gradients, if they are coupled."""
         known = matrix.statistics
-        columns = columns_of(matrix, self.statistics, self.damping, self.guard)
-        grid = WaterGrid(matrix, columns, self.alpha)
+        columns = columns_of(matrix, self.statistics, self.damping, self.guard, natural=self.trellis > 1)
+        grid = WaterGrid(matrix, columns, self.alpha, self._path)
         gradients = known.outputs.double()
         gradients = gradients + self.output_damping * gradients.mean()
 
@@ -131,14 +155,3 @@ def _in_place(symbols: Tensor, rows: Tensor, columns: Columns) -> _Arrays:
     """Arrays with the columns where they were."""
     back = torch.argsort(columns.factor.order)
     return symbols[:, back], rows[:, None].float(), columns.exponents[back][None].float()
-
-
-def _unseen(matrix: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """A matrix whose inputs or gradients were always zero: kept coarsely, since nothing says that it is never needed."""
-    deviation = float(matrix.double().square().mean().sqrt()) if matrix.numel() else 0.0
-    exponent = round(QUARTERS * math.log2(UNSEEN_STEP * deviation)) if deviation else 0
-    symbols = (matrix / 2 ** (exponent / QUARTERS)).round()
-    if mask is not None:
-        symbols *= mask
-    outputs, inputs = matrix.shape
-    return symbols, matrix.new_full((outputs, 1), exponent), matrix.new_zeros(1, inputs)

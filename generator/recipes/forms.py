@@ -42,7 +42,7 @@ def statistics_recipe(statistics: Statistics, alpha: float | str | None = None) 
     names = [name for known in statistics.names.values() for name in known]
     return {
         "rule": [
-            {"pattern": [glob.escape(name) for name in names], "quantizer": {"id": "waterfill", **options}},
+            {"pattern": [glob.escape(name) for name in names], "quantizer": {"id": "waterfill", "trellis": 8, **options}},
             {"pattern": "*", "quantizer": "fp16"},
         ]
     }

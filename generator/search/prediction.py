@@ -59,7 +59,8 @@ class Prediction:
         self.elements = sum(checkpoint.tensors[name].numel() for name in self._names)
         self._share = min(1.0, max(SHARE, SAMPLE / max(self.elements, 1)))
         self._sampled: dict[float, float] = {}  # value → bytes of all rows, by the sample
-        self._chains: list[Chain] = []  # of its arrays
+        self._chains: list[Chain] = []  # of its arrays, …
+        self._dtypes: list[str] = []  # … which had these dtypes
 
     @property
     def pays(self) -> bool:
@@ -166,7 +167,10 @@ class Prediction:
             for one in result.fields(name)
             if one.along in GROWS and one.array.size
         ]
-        if len(self._chains) != len(fields) or any(c.fitting(f) is None for c, f in zip(self._chains, fields, strict=True)):
+        # What is best depends on the widths above all; to plan anew each time would take longer than to quantize.
+        dtypes = [one.array.dtype.str for one in fields]
+        if dtypes != self._dtypes or any(c.fitting(f) is None for c, f in zip(self._chains, fields, strict=True)):
+            self._dtypes = dtypes
             codings = [choices[one.tensor].codec.of(one) for one in fields]
             self._chains = list(plan(fields, codings, frozenset(result.dequantizer for result in found))[0].chains)
         sampled = sum(one.array.size for one in fields if one.along == "all") / self.elements
