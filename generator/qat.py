@@ -23,38 +23,47 @@ from generator.quantizers import Quantizer
 from generator.quantizers.rtn import Rtn
 from generator.quantizers.scales import spread
 from generator.quantizers.ternary import Binary, Ternary
+from generator.statistics import TensorStatistics
 
 
-def fake_quantize(weight: Tensor, quantizer: Quantizer) -> Tensor:
+def fake_quantize(weight: Tensor, quantizer: Quantizer, statistics: TensorStatistics | None = None) -> Tensor:
     """The weight as it will be exported; gradients pass as if it were the weight itself (straight-through estimator).
 
     Args:
         weight: latent weight, of the shape in which it will be saved (at least two dimensions for ternary and binary).
-        quantizer: an `Rtn`, `Ternary` or `Binary`, without calibration statistics.
+        quantizer: `Rtn`, `Ternary` and `Binary` without statistics are fast, and stay on the device. Others, those with
+            error feedback and a trellis among them, quantize on the CPU as the export does, and take as long.
+        statistics: of this weight, as `Statistics.find` gives them, for quantizers that use them.
 
     Returns:
-        Exactly `quantizer.quantize(name, weight).tensor()`, on the weight's device, computed in float32.
+        Exactly `quantizer.quantize(name, weight, statistics).tensor()`, on the weight's device.
 
     Raises:
-        InputError: another kind of quantizer, a weight that is not of a real floating dtype, or has too few dimensions.
+        InputError: a weight that is not of a real floating dtype, has too few dimensions, or lacks statistics.
     """
     if not weight.is_floating_point():
         raise InputError(f"a weight of {weight.dtype} can't be quantized; it must be floating")
     with torch.no_grad():
-        latent = weight.detach().float()
-        if isinstance(quantizer, Rtn):
-            symbols, scales = quantizer.round("weight", latent)
-        elif isinstance(quantizer, Ternary | Binary):
-            if weight.ndim < 2:
-                raise InputError(f"a weight of {weight.ndim} dimensions is no matrix; {quantizer.id} needs one")
-            symbols, scales, _ = quantizer.round("weight", latent)
+        latent = weight.detach()
+        if statistics is None and isinstance(quantizer, Rtn | Ternary | Binary):
+            exported = _rounded(latent.float(), quantizer).reshape(weight.shape).to(weight.dtype)
         else:
-            raise InputError(f"fake quantization knows rtn, ternary and binary, not {quantizer.id}")
-        # Adding zero makes -0 a 0, as it is in the integers that are stored.
-        exported = ((symbols + 0.0) * spread(scales, symbols.shape[1])).reshape(weight.shape).to(weight.dtype)
+            exported = quantizer.quantize("weight", latent.cpu().contiguous(), statistics).tensor().to(weight.device)
     # weight + (exported − weight).detach() would be off by a rounding; a function with a gradient of its own is exact.
     result: Tensor = _StraightThrough.apply(weight, exported)  # type: ignore[no-untyped-call]
     return result
+
+
+def _rounded(latent: Tensor, quantizer: Rtn | Ternary | Binary) -> Tensor:
+    """A float32 weight quantized without statistics, as a matrix."""
+    if isinstance(quantizer, Rtn):
+        symbols, scales = quantizer.round("weight", latent)
+    else:
+        if latent.ndim < 2:
+            raise InputError(f"a weight of {latent.ndim} dimensions is no matrix; {quantizer.id} needs one")
+        symbols, scales, _ = quantizer.round("weight", latent)
+    # Adding zero makes -0 a 0, as it is in the integers that are stored.
+    return (symbols + 0.0) * spread(scales, symbols.shape[1])
 
 
 class _StraightThrough(torch.autograd.Function):

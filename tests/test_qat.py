@@ -13,6 +13,7 @@ from generator.errors import InputError
 from generator.payload import same_bits
 from generator.qat import Ema, fake_quantize, laplace_bits
 from generator.quantizers import REGISTRY, Quantizer
+from generator.statistics import MatrixStatistics, TensorStatistics
 
 QUANTIZERS: dict[str, dict] = {
     "int6": {"id": "rtn", "bits": 6},
@@ -79,9 +80,32 @@ def test_fake_quantization_is_the_export(name: str, dtype: torch.dtype) -> None:
         assert torch.equal(fake_quantize(fake.detach(), quantizer), fake.detach())
 
 
-def test_other_quantizers_are_refused() -> None:
-    with pytest.raises(InputError, match="not waterfill"):
+def test_quantizers_that_need_statistics_say_so() -> None:
+    with pytest.raises(InputError, match="no statistics, which waterfill needs"):
         fake_quantize(torch.randn(3, 3), REGISTRY["waterfill"]())
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"id": "waterfill", "alpha": 1e-2, "trellis": 8},
+        {"id": "gptq", "bits": 4},
+        {"id": "ternary"},
+        {"id": "prune", "fraction": 0.5},
+        {"id": "fp16"},
+    ],
+    ids=str,
+)
+def test_what_statistics_make_of_a_weight_is_the_export_too(spec: dict) -> None:
+    h = torch.randn(40, 20, generator=torch.Generator().manual_seed(3))
+    known = TensorStatistics([MatrixStatistics(h.T @ h, torch.rand(12) + 0.1, None)], None, False)
+    weight = torch.randn(12, 20, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    quantizer = quantizer_of(spec)
+    fake = fake_quantize(weight, quantizer, known)
+    assert same_bits(fake.detach(), quantizer.quantize("w", weight.detach(), known).tensor())
+    (2 * fake).sum().backward()
+    assert weight.grad is not None
+    assert (weight.grad == 2).all()
 
 
 @pytest.mark.parametrize("step", [0.05, 0.5, 2.0, 8.0])

@@ -283,14 +283,15 @@ def bench(
 def analyze(
     checkpoint: CheckpointArgument,
     recipe: RecipeOption = None,
+    statistics: StatisticsOption = None,
     key: KeyOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
-    """Where CKPT's bytes go, and which hypotheses would save some."""
+    """Where CKPT's bytes go, and which hypotheses would save some; with statistics, how far from the bound each role is."""
     with shown(errors, quiet, verbose) as progress:
-        result = generator.analyze(checkpoint, recipe=recipe, key=key, progress=progress)
+        result = generator.analyze(checkpoint, recipe=recipe, key=key, statistics=statistics, progress=progress)
     if as_json:
         print_json(result.to_json())
         return

@@ -13,6 +13,7 @@ from generator.cli.tables import plain, say
 if TYPE_CHECKING:
     from generator.measure.analysis import Analysis, TensorAnalysis
     from generator.measure.bench import Bench
+    from generator.measure.bound import RoleRate
 
 
 def print_bench(console: Console, result: Bench) -> None:
@@ -67,9 +68,26 @@ def print_analysis(console: Console, result: Analysis) -> None:
             plain(t.duplicate_of or ""),
         )
     console.print(structure)
+    if result.roles is not None:
+        print_roles(console, result.roles)
     for names in result.tied:
         say(console, f"stored once: {' = '.join(names)}")
     say(console, f"{result.kept:,} elements are not coded as integers")
+
+
+def print_roles(console: Console, roles: list[RoleRate]) -> None:
+    """How far each role is from the rate–distortion bound."""
+    table = Table(
+        title="bits per weight, and the Gaussian bound at the same expected loss", box=box.SIMPLE_HEAD, title_justify="left"
+    )
+    table.add_column("role", overflow="fold", min_width=16)
+    for column in ("weights", "zero rows", "expected loss", "bits", "bound", "above it"):
+        table.add_column(column, justify="right")
+    for one in roles:
+        zeros, rows = one.zero_rows
+        cells = (f"{one.weights:,}", f"{zeros:,}/{rows:,}", f"{one.loss:.3g}")
+        table.add_row(plain(one.role), *cells, *(f"{bits:.3f}" for bits in (one.bits, one.bound, one.bits - one.bound)))
+    console.print(table)
 
 
 def _layer_delta(tensor: TensorAnalysis) -> str:

@@ -18,10 +18,14 @@ from generator.codecs.rans import Rans
 from generator.codecs.rans_coder import choose_lanes
 from generator.fields import Field
 from generator.filters.center import Center
-from generator.measure.bench import integer_arrays, order0_bytes
+from generator.measure.bench import integers_of, order0_bytes
+from generator.measure.bound import RoleRate, role_rates
 from generator.progress import Listener, track
+from generator.recipes.forms import as_recipe
 from generator.recipes.recipe import Recipe
+from generator.statistics import Statistics
 from generator.weights.checkpoint import load_checkpoint
+from generator.weights.quantize import as_statistics, quantize_checkpoint
 from runtime_stub.rans import rans_matrix
 from runtime_stub.split import Array
 
@@ -69,6 +73,7 @@ class Analysis:
     tensors: list[TensorAnalysis]
     tied: list[list[str]]  # names of equal tensors, which are stored once
     kept: int  # elements of tensors that are not coded as integers
+    roles: list[RoleRate] | None = None  # with statistics: how far from the bound each role is
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -80,11 +85,22 @@ def analyze(
     *,
     recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
     key: str | None = None,
+    statistics: Statistics | str | Path | None = None,
     progress: Listener | None = None,
 ) -> Analysis:
-    """Measure every tensor, each a step of stage "analyze"; arguments and errors as for `generator.measure.bench.bench`."""
-    arrays = integer_arrays(weights, recipe, key, progress)
+    """Measure every tensor, each a step of stage "analyze".
+
+    Args:
+        weights, recipe, key, progress: as for `generator.measure.bench.bench`; without a recipe, that of the statistics.
+        statistics: calibration statistics, or their file: for quantizers that use them, and to tell the distance to the bound.
+
+    Raises:
+        InputError: as for `bench`, or the statistics are unusable.
+    """
+    known = as_statistics(statistics)
     checkpoint = load_checkpoint(weights, key)
+    quantized = quantize_checkpoint(checkpoint, as_recipe(recipe, known), known, progress=progress).tensors
+    arrays = integers_of(checkpoint, quantized, str(weights))
     last_of_role: dict[str, Array] = {}
     seen: dict[tuple[tuple[int, ...], bytes], str] = {}
     tensors = []
@@ -96,7 +112,8 @@ def analyze(
         tensors.append(_tensor(name, array, last_of_role.get(role), first if first != name else None, weights_of))
         last_of_role[role] = array
     tied = [names for names in checkpoint.names.values() if len(names) > 1]
-    return Analysis(str(weights), tensors, tied, checkpoint.elements - sum(array.size for array in arrays.values()))
+    roles = None if known is None else role_rates(checkpoint.tensors, quantized, known)
+    return Analysis(str(weights), tensors, tied, checkpoint.elements - sum(array.size for array in arrays.values()), roles)
 
 
 def _tensor(name: str, array: Array, before: Array | None, duplicate_of: str | None, weights: torch.Tensor) -> TensorAnalysis:

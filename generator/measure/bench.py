@@ -20,10 +20,11 @@ from generator.errors import CheckError, InputError
 from generator.fields import Field, specs_of
 from generator.measure.external import ExternalRun, external_runs
 from generator.progress import Listener, logger, track
+from generator.quantizers import Quantized
 from generator.recipes.coding import chain_of
 from generator.recipes.forms import as_recipe
 from generator.recipes.recipe import Recipe
-from generator.weights.checkpoint import load_checkpoint
+from generator.weights.checkpoint import Checkpoint, load_checkpoint
 from generator.weights.quantize import quantize_checkpoint
 from runtime_stub.payload import run_stages
 from runtime_stub.split import Array
@@ -88,7 +89,9 @@ def bench(
         InputError: the checkpoint or the recipe is unusable, or no tensor is quantized to integers.
         CheckError: a codec did not give back what went in.
     """
-    arrays = integer_arrays(weights, recipe, key, progress)
+    checkpoint = load_checkpoint(weights, key)
+    quantized = quantize_checkpoint(checkpoint, as_recipe(recipe), progress=progress).tensors
+    arrays = integers_of(checkpoint, quantized, str(weights))
     elements = sum(array.size for array in arrays.values())
     bound = sum(order0_bytes(array) for array in arrays.values())
     fields = [Field(array, "symbols", name) for name, array in arrays.items()]
@@ -103,15 +106,12 @@ def bench(
     return Bench(str(weights), len(arrays), elements, raw, round(bound), sorted(measurements, key=lambda m: m.bytes))
 
 
-def integer_arrays(
-    weights: str | Path,
-    recipe: Recipe | Mapping[str, Any] | str | Path | None,
-    key: str | None,
-    progress: Listener | None = None,
-) -> dict[str, Array]:
-    """Tensor name → its symbols, for every tensor that is integer or that the recipe quantizes to integers."""
-    checkpoint = load_checkpoint(weights, key)
-    quantized = quantize_checkpoint(checkpoint, as_recipe(recipe), progress=progress).tensors
+def integers_of(checkpoint: Checkpoint, quantized: Mapping[str, Quantized], title: str) -> dict[str, Array]:
+    """Tensor name → its symbols, for every tensor of a checkpoint that is integer, or was quantized to integers.
+
+    Raises:
+        InputError: there is none; the message has the checkpoint's title.
+    """
     arrays = {}
     for name, tensor in checkpoint.tensors.items():
         symbols = quantized[name].arrays[0]
@@ -119,7 +119,7 @@ def integer_arrays(
         if tensor.numel() and symbols.dtype.kind in "iu" and (quantized[name].dequantizer != "keep" or not real):
             arrays[name] = symbols
     if not arrays:
-        raise InputError(f"checkpoint {weights} holds no integers, and the recipe quantizes nothing to integers")
+        raise InputError(f"checkpoint {title} holds no integers, and the recipe quantizes nothing to integers")
     return arrays
 
 
