@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from generator.deadline import Deadline
 from generator.errors import InputError
@@ -19,11 +20,14 @@ class TuneOptions:
         seconds: that tuning may take; None for no limit.
         updates: in all; None for as many as there is time for, or UPDATES where there is no limit. For a given number, and
             without a limit, equal inputs give equal weights.
-        seed: of the order of the sequences.
+        self_generate: sequences that the model writes itself, in place of the batches; 0 for none. Writing them does not count
+            as tuning.
+        seed: of the order of the sequences, and of those that it writes.
     """
 
     seconds: float | None = None
     updates: int | None = None
+    self_generate: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -32,9 +36,13 @@ class TuneOptions:
         Raises:
             InputError: one is not a number that it can be.
         """
-        given = ("number of seconds", self.seconds, (int, float)), ("whole number of updates", self.updates, (int,))
+        given: tuple[tuple[str, Any, Any], ...] = (
+            ("number of seconds", self.seconds, (int, float)),
+            ("whole number of updates", self.updates, (int,)),
+            ("whole number of sequences", self.self_generate or None, (int,)),
+        )
         for what, value, kinds in given:
-            if value is not None and (isinstance(value, bool) or not isinstance(value, kinds) or not value > 0):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, kinds) or not float(value) > 0):
                 raise InputError(f"tuning must be given a {what} above 0, not {shown(value)}")
 
     @property

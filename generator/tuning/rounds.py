@@ -14,13 +14,13 @@ _NUMBERS = re.compile(r"\d+")
 def rounds_of(checkpoint: Checkpoint, names: Sequence[str]) -> list[list[str]]:
     """Tensors in the rounds in which they are quantized: those of one role, in all layers, together.
 
-    A role is the name with its numbers left out. The roles with most elements come last, since what is quantized later
-    makes up for the errors of what was before. Where there are more roles than rounds, the smallest share one.
+    A role is the name with its numbers left out. The roles with most elements come first: most of the error is
+    theirs, and all the others make up for it. Where there are more roles than rounds, the smallest share one.
 
     >>> import torch
     >>> tensors = {"wte": torch.ones(9, 2), "0.up": torch.ones(8, 8), "1.up": torch.ones(8, 8), "0.q": torch.ones(2, 2)}
     >>> rounds_of(Checkpoint(tensors, {}), list(tensors))
-    [['0.q'], ['wte'], ['0.up', '1.up']]
+    [['0.up', '1.up'], ['wte'], ['0.q']]
     """
     roles: dict[str, list[str]] = {}
     for name in names:
@@ -32,4 +32,4 @@ def rounds_of(checkpoint: Checkpoint, names: Sequence[str]) -> list[list[str]]:
     groups = sorted(roles.values(), key=size)
     while len(groups) > ROUNDS:
         groups = sorted([groups[0] + groups[1], *groups[2:]], key=size)
-    return groups
+    return groups[::-1]

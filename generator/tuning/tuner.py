@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
 
+from generator.calibration import as_calibration, sample
 from generator.calibration.language_model import Logits
 from generator.deadline import Deadline
 from generator.errors import InputError
@@ -20,9 +21,12 @@ from generator.tuning.options import TuneOptions
 from generator.tuning.parameters import ModelWeights
 from generator.tuning.rounds import rounds_of
 from generator.tuning.training import Teacher, Training
+from generator.user_code import call
 from generator.weights.checkpoint import Checkpoint
 from generator.weights.quantize import QuantizedCheckpoint, quantize_tensor
 from generator.weights.workers import Alone, Source
+
+Correct = Callable[[QuantizedCheckpoint], "Recipe | None"]
 
 RATE = 1e-3  # of a matrix's size, by which its elements change at most in an update
 GAIN_RATE = 2e-3  # the same for what stays float
@@ -63,8 +67,27 @@ class Tuner:
         Raises:
             InputError: the batches are unusable.
         """
-        self._model, self._logits, self._options = model, logits, options
+        self._model, self._logits, self.options = model, logits, options
         self._sequences = Sequences(batches)
+
+    @classmethod
+    def of(cls, calibration: Any, options: TuneOptions, progress: Listener | None = None) -> Tuner:
+        """The tuner of what a calibration function returned.
+
+        Args:
+            calibration: (model, batches, loss) or (model, batches, loss, logits); the loss is not used.
+            options: how long, and on what.
+            progress: told of tokens that are sampled, as stage "sample".
+
+        Raises:
+            InputError: it is unusable.
+        """
+        given = as_calibration(calibration)
+        if options.self_generate:
+            batches = sample(given, options.self_generate, seed=options.seed, progress=progress)
+        else:
+            batches = call("the calibration's batches can't be made", list, given.batches)
+        return cls(given.model, batches, given.logits, options)
 
     def tune(
         self,
@@ -74,6 +97,7 @@ class Tuner:
         statistics: Statistics | None = None,
         progress: Listener | None = None,
         deadline: Deadline | None = None,
+        correct: Correct | None = None,
     ) -> Tuned:
         """Quantize and train in rounds.
 
@@ -84,6 +108,8 @@ class Tuner:
             statistics: of calibration.
             progress: told of each update, as stage "tune".
             deadline: when to end, if that is before the options say.
+            correct: asked when everything is quantized for the first time, and again of what comes of its answer: None if it
+                will do, or a recipe by which the matrices of the last round are quantized anew.
 
         Raises:
             InputError: the checkpoint is not the model's, or the model can't be trained.
@@ -91,7 +117,7 @@ class Tuner:
         weights = ModelWeights(self._model, checkpoint)
         teacher = Teacher(self._model, weights, self._logits, self._sequences)
         with weights.borrowed(self._model):
-            return _Tuning(teacher, checkpoint, recipe, plain, statistics, self._options, progress, deadline).run()
+            return _Tuning(teacher, checkpoint, recipe, plain, statistics, self.options, progress, deadline, correct).run()
 
 
 class _Tuning:
@@ -107,12 +133,13 @@ class _Tuning:
         options: TuneOptions,
         progress: Listener | None,
         deadline: Deadline | None,
+        correct: Correct | None,
     ):
         self.teacher, self.checkpoint, self.plain, self.statistics = teacher, checkpoint, plain, statistics
         self.choices: dict[str, Choice] = recipe.choose(checkpoint.tensors, checkpoint.names)
         self.deadline = min(options.deadline(), deadline or Deadline(), key=lambda one: one.moment)
         self.most = options.most
-        self.progress = progress
+        self.progress, self.correct = progress, correct
         self.parts = teacher.sequences.order(options.seed)
         # Integers stay what they are in the model; what is not trained (buffers) is as the artifact will load it.
         real = [first for first, tensor in checkpoint.tensors.items() if tensor.is_floating_point()]
@@ -135,9 +162,19 @@ class _Tuning:
             for number, group in enumerate(self.rounds):
                 results |= self._quantize(group)
                 later = later[len(group) :]
+                while self.correct is not None and not later:
+                    other = self.correct(replace(self.plain, tensors=results | self._quantize(self.kept)))
+                    if other is None:
+                        break
+                    self.choices = other.choose(self.checkpoint.tensors, self.checkpoint.names)
+                    results |= self._quantize(group)
                 self.values |= self._loaded({name: results[name] for name in group})
                 if later:
                     self._train(stage, [*later, *self.kept], 1 / (len(self.rounds) - 1 - number + LAST))
+            if self.rounds and self._judge(results)[0] >= before:
+                stage.log.info("the rounds gained nothing; only what stays float is trained")
+                results = dict(self.plain.tensors)
+                self.values |= self._loaded(results) | {name: self.teacher.weights.value(name) for name in self.kept}
             after, results = self._train_kept(stage, results)
             if not after < before:
                 stage.log.info("no gain: %.6f nats per token on what is held out, %.6f without tuning", after, before)
