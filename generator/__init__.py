@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from generator.search.results import Fit, Point, Trial
     from generator.search.study import StudyOptions
     from generator.statistics import Statistics, load_statistics
+    from generator.tuning.options import TuneOptions
+    from generator.tuning.tuner import Tuner
     from generator.weights.encode import encode_state_dict
 
 __all__ = [
@@ -64,6 +66,8 @@ __all__ = [
     "Submission",
     "SubmissionCheck",
     "Trial",
+    "TuneOptions",
+    "Tuner",
     "Unpacked",
     "Verification",
     "__version__",
@@ -114,6 +118,8 @@ _HOMES = {
     "Submission": "generator.handing_in.writing",
     "SubmissionCheck": "generator.handing_in.findings",
     "Trial": "generator.search.results",
+    "TuneOptions": "generator.tuning.options",
+    "Tuner": "generator.tuning.tuner",
     "Inspection": "generator.audit.inspection",
     "Recipe": "generator.recipes.recipe",
     "RunCheck": "generator.audit.checking",

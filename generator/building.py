@@ -15,6 +15,7 @@ from generator.audit.inspection import Inspection
 from generator.carriers import Written
 from generator.deadline import Deadline
 from generator.defaults import BUDGET
+from generator.errors import InputError
 from generator.files import check_output, write_atomically
 from generator.finishing import read_back, write
 from generator.job import open_job, paths_of
@@ -26,7 +27,9 @@ from generator.recipes.recipe import Recipe
 from generator.search.comparing import best_of, search_recipes
 from generator.search.results import Fit, points_json
 from generator.search.study import StudyOptions
+from generator.search.tuned import searching, tune_fit
 from generator.statistics import Statistics
+from generator.tuning.tuner import Tuner
 from generator.weights.checkpoint import Checkpoint, from_state_dict, load_checkpoint, select_state_dict
 from generator.weights.encode import encode_quantized
 from generator.weights.quantize import QuantizedCheckpoint, as_statistics, quantize_checkpoint
@@ -42,6 +45,7 @@ def build(
     key: str | None = None,
     budget: int | None = BUDGET,
     check: RunCheck | None = None,
+    tune: Tuner | None = None,
     progress: Listener | None = None,
     **packing: Unpack[PackingOptions],
 ) -> Inspection:
@@ -56,6 +60,7 @@ def build(
         statistics: calibration statistics, or their file, for quantizers that use them.
         key: where in a nested checkpoint the state dict is.
         budget: bytes that the file may have; None for no limit.
+        tune: tunes what was quantized; `golfpack.Tuner.of(calibration(), golfpack.TuneOptions(seconds=60))`.
         check: run the script and the packed file before it is put in place, and compare what they do; see `generator.check`.
         progress: told of each step; see `generator.progress`.
         packing: what is carried besides, and how the script is shrunk; see `generator.packing.PackingOptions`.
@@ -70,7 +75,10 @@ def build(
     """
     job = open_job(script, packing, [output], weights, recipe, statistics)
     checkpoint = _checkpoint(weights, key)
+    statistics = as_statistics(statistics)
     quantized = _quantize(checkpoint, recipe, statistics, progress)
+    if tune is not None:
+        quantized = tune.tune(checkpoint, as_recipe(recipe, statistics), quantized, statistics, progress).quantized
     payload = encode_quantized(quantized, progress)
     emitted = job.emit(payload, progress)
     return job.finish(payload, emitted, budget, check, progress)
@@ -123,6 +131,7 @@ def fit(
     points: str | Path | None = None,
     study: StudyOptions | None = None,
     time_limit: float | None = None,
+    tune: Tuner | None = None,
     progress: Listener | None = None,
     **packing: Unpack[PackingOptions],
 ) -> tuple[Inspection, list[Fit]]:
@@ -139,6 +148,7 @@ def fit(
             the output.
         time_limit: seconds that all of it may take: the best artifact that was found in time is written, though it leave
             some of the budget unused. One point is always made, however long that takes.
+        tune: tunes the best point, within the budget; not with a study.
         progress: told of each step; its events of stages "fit" and "study" bring each `Point` and `Trial` as a result.
 
     Returns:
@@ -163,6 +173,8 @@ def fit(
     checkpoint = _checkpoint(weights, key)
     statistics = as_statistics(statistics)
     tables = [read_table(recipe, statistics) for recipe in recipes] if recipes else [read_table(None, statistics)]
+    if tune is not None and any(find_searched(*table) for table in tables):
+        raise InputError("a study's best trial can't be tuned; give its options as numbers, and only the knob marked")
     if evaluate is not None and any(find_searched(*table) for table in tables):
         place.parent.mkdir(parents=True, exist_ok=True)  # for the study's file
     fits = search_recipes(
@@ -174,11 +186,25 @@ def fit(
         size=lambda payload: job.emit(payload, progress).written.size,
         evaluate=evaluate,
         progress=progress,
-        deadline=deadline,
+        deadline=searching(deadline, tune),
     )
+    if tune is not None:
+        number = fits.index(best_of(fits))
+        fits[number] = tune_fit(
+            fits[number],
+            next(table for table, title in tables if title == fits[number].recipe),
+            checkpoint,
+            tune,
+            statistics=statistics,
+            budget=budget,
+            size=lambda payload: job.emit(payload, progress).written.size,
+            evaluate=evaluate,
+            progress=progress,
+            deadline=deadline,
+        )
     if points is not None:
         write_atomically(points, points_json(fits, budget).encode())
-    payload = best_of(fits).payload
+    payload = next(one for one in fits if one.payload is not None).payload
     emitted = job.emit(payload, progress)
     return job.finish(payload, emitted, budget, None, progress), fits
 

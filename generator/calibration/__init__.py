@@ -14,7 +14,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from generator.calibration.collectors import Loss
 from generator.calibration.language_model import Logits, generate, language_model_loss, plain_logits
@@ -28,6 +28,7 @@ from generator.user_code import call, load_function
 
 __all__ = [
     "Calibration",
+    "as_calibration",
     "calibrate",
     "collect_statistics",
     "generate",
@@ -35,6 +36,7 @@ __all__ = [
     "load_function",
     "plain_logits",
     "process_group",
+    "sample",
 ]
 
 
@@ -83,6 +85,25 @@ def calibrate(
     Raises:
         InputError: what the function returned is unusable.
     """
+    given = as_calibration(calibration)
+    batches, loss = given.batches, given.loss
+    if self_generate:
+        options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "batch": batch, "start": start, "seed": seed}
+        within = (deadline or Deadline()).within(SAMPLING_SHARE)
+        batches = sample(given, self_generate, length, deadline=within, progress=progress, **options)
+        loss, shared = language_model_loss(given.logits), False
+    return collect_statistics(
+        given.model, batches, loss, kind=kind, seed=seed, shared=shared, deadline=deadline, progress=progress
+    )
+
+
+def as_calibration(calibration: Any) -> Calibration:
+    """What a calibration function returned, checked.
+
+    Raises:
+        InputError: it is not (model, batches, loss) or (model, batches, loss, logits), or the model is in training
+            mode or holds NaN or Inf.
+    """
     if not isinstance(calibration, tuple | list) or len(calibration) not in (3, 4):
         raise InputError("a calibration function must return (model, batches, loss) or (model, batches, loss, logits)")
     given = Calibration(*calibration)
@@ -91,29 +112,26 @@ def calibrate(
     if given.model.training:
         raise InputError("the calibration's model is in training mode; call model.eval()")
     check_weights(given.model)
-    batches, loss = given.batches, given.loss
-    if self_generate:
-        if length is None:
-            length = _length(call("the calibration's batches can't be made", lambda: next(iter(batches), None)))
-        sample = partial(
-            generate,
-            given.model,
-            self_generate,
-            length,
-            logits=given.logits,
-            temperature=temperature,
-            top_k=top_k,
-            batch=batch,
-            start=start,
-            seed=seed,
-            deadline=(deadline or Deadline()).within(SAMPLING_SHARE),
-            progress=progress,
-        )
-        batches = call("sampling from the calibration's model fails", sample)
-        loss, shared = language_model_loss(given.logits), False
-    return collect_statistics(
-        given.model, batches, loss, kind=kind, seed=seed, shared=shared, deadline=deadline, progress=progress
-    )
+    return given
+
+
+def sample(given: Calibration, count: int, length: int | None = None, **options: Any) -> list[Tensor]:
+    """Sequences that a calibration's model writes, in place of its batches.
+
+    Args:
+        given: the calibration.
+        count: sequences.
+        length: tokens of each; None takes that of the first batch.
+        options: of `generate`.
+
+    Raises:
+        InputError: there is no batch to take the length from, or sampling fails.
+    """
+    if length is None:
+        length = _length(call("the calibration's batches can't be made", lambda: next(iter(given.batches), None)))
+    work = partial(generate, given.model, count, length, logits=given.logits, **options)
+    found: list[Tensor] = call("sampling from the calibration's model fails", work)
+    return found
 
 
 def _length(batch: Any) -> int:

@@ -42,9 +42,14 @@ from generator.cli.options import (
     SkipOption,
     StatisticsOption,
     TimeoutOption,
+    TuneGenerateOption,
+    TuneOption,
+    TuneSecondsOption,
+    TuneUpdatesOption,
     WeightsOption,
     packing,
     run_check,
+    tuner,
 )
 from generator.cli.tables import SHOWN_TENSORS, print_json, print_parts, print_tensors, print_verification, say
 from generator.defaults import BUDGET, TIMEOUT, TOLERANCE
@@ -115,6 +120,10 @@ def build(
     step: ExtraOption = None,
     keep_name: KeepOption = None,
     broadcast: BroadcastOption = None,
+    tune: TuneOption = None,
+    tune_seconds: TuneSecondsOption = None,
+    tune_updates: TuneUpdatesOption = None,
+    tune_self_generate: TuneGenerateOption = 0,
     check: CheckOption = False,
     arguments: CheckArguments = None,
     timeout: TimeoutOption = TIMEOUT,
@@ -132,6 +141,7 @@ def build(
             statistics=statistics,
             key=key,
             check=run_check(check, arguments, timeout),
+            tune=tuner(tune, tune_seconds, tune_updates, tune_self_generate, progress),
             budget=budget,
             progress=progress,
             **packing(carrier, allow, header, compressor, include, bundle, safe, skip_step, step, keep_name, broadcast),

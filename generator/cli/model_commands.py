@@ -34,8 +34,13 @@ from generator.cli.options import (
     ScriptArgument,
     SkipOption,
     StatisticsOption,
+    TuneGenerateOption,
+    TuneOption,
+    TuneSecondsOption,
+    TuneUpdatesOption,
     WeightsOption,
     packing,
+    tuner,
 )
 from generator.cli.tables import plain, print_json, say
 from generator.deadline import Deadline
@@ -144,6 +149,10 @@ def fit(
     step: ExtraOption = None,
     keep_name: KeepOption = None,
     broadcast: BroadcastOption = None,
+    tune: TuneOption = None,
+    tune_seconds: TuneSecondsOption = None,
+    tune_updates: TuneUpdatesOption = None,
+    tune_self_generate: TuneGenerateOption = 0,
     evaluate: Annotated[
         str | None,
         typer.Option(metavar="MODULE:FUNCTION", help="Metric of a state dict, less is better; printed at each point."),
@@ -184,6 +193,7 @@ def fit(
             points=points,
             study=StudyOptions(storage, trials, study, seed),
             time_limit=time_limit,
+            tune=tuner(tune, tune_seconds, tune_updates, tune_self_generate, progress),
             budget=budget,
             progress=progress,
             **packing(carrier, allow, header, compressor, include, bundle, safe, skip_step, step, keep_name, broadcast),

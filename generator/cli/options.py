@@ -11,10 +11,13 @@ import typer
 from generator import carriers, compressors
 from generator.errors import InputError
 from generator.source.options import NOTICEABLE, OPTIONAL, STEPS
+from generator.user_code import call, load_function
 
 if TYPE_CHECKING:
     from generator.audit.checking import RunCheck
     from generator.packing import PackingOptions
+    from generator.progress import Listener
+    from generator.tuning.tuner import Tuner
 
 CarrierName = Enum("CarrierName", {name: name for name in [*carriers.REGISTRY, carriers.AUTO]})  # type: ignore[misc]
 CompressorName = Enum("CompressorName", {name: name for name in [compressors.AUTO, *compressors.REGISTRY]})  # type: ignore[misc]
@@ -63,6 +66,20 @@ CheckOption = Annotated[
 ]
 CheckArguments = Annotated[list[str] | None, typer.Argument(metavar="[-- ARGS]", help="Command line for --check.")]
 TimeoutOption = Annotated[float, typer.Option(min=1, help="Seconds that each run of --check may take.")]
+TuneOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODULE:FUNCTION",
+        help="Tune what was quantized towards the float model, with the function that calibrate takes.",
+    ),
+]
+TuneSecondsOption = Annotated[float | None, typer.Option(help="Seconds that tuning may take.")]
+TuneUpdatesOption = Annotated[
+    int | None, typer.Option(min=1, help="Updates in all; 200 where neither they nor seconds are given.")
+]
+TuneGenerateOption = Annotated[
+    int, typer.Option("--tune-self-generate", min=0, help="Tune on so many sequences that the model writes itself.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
@@ -93,6 +110,25 @@ def packing(
         "keep_names": keep_name or [],
         "broadcast": broadcast,
     }
+
+
+def tuner(
+    where: str | None, seconds: float | None, updates: int | None, self_generate: int, progress: Listener
+) -> Tuner | None:
+    """What `--tune` and the options beside it stand for.
+
+    Raises:
+        InputError: the others are given without it, or one of them is unusable.
+    """
+    if where is None:
+        if seconds is not None or updates is not None or self_generate:
+            raise InputError("--tune-seconds, --tune-updates and --tune-self-generate are for --tune, which is not given")
+        return None
+    from generator.tuning.options import TuneOptions
+    from generator.tuning.tuner import Tuner
+
+    options = TuneOptions(seconds, updates, self_generate)
+    return Tuner.of(call(f"{where} fails", load_function(where)), options, progress)
 
 
 def run_check(check: bool, arguments: list[str] | None, timeout: float) -> RunCheck | None:

@@ -57,6 +57,7 @@ class Fit:
         best: the largest artifact within the budget.
         table: the recipe at that point, the marks replaced by the value.
         trials: of the study, where more than the knob was searched.
+        tuned: whether the best point is one that was tuned, at the last of the points.
         payload: of the best point, decoded and compared with what was quantized; None of a recipe that lost.
     """
 
@@ -67,6 +68,7 @@ class Fit:
     table: dict[str, Any] = field(default_factory=dict)
     trials: list[Trial] = field(default_factory=list)
     payload: Payload | None = field(default=None, repr=False, compare=False)
+    tuned: bool = False
 
     @property
     def metric(self) -> float:

@@ -1,0 +1,170 @@
+"""Tuning after quantization: it gains, never loses, leaves the model as it was, and its file holds what was tuned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from generator.calibration import collect_statistics, language_model_loss, plain_logits
+from generator.errors import InputError
+from generator.recipes.forms import as_recipe, statistics_recipe
+from generator.recipes.recipe import Recipe
+from generator.statistics import Statistics
+from generator.tuning import TuneOptions
+from generator.tuning.objective import Sequences
+from generator.tuning.parameters import ModelWeights
+from generator.tuning.rounds import ROUNDS, rounds_of
+from generator.tuning.tuner import Tuner
+from generator.weights.checkpoint import Checkpoint, from_state_dict
+from generator.weights.encode import code, prove
+from generator.weights.quantize import QuantizedCheckpoint, quantize_checkpoint
+
+TOKENS, WIDTH = 32, 24
+
+
+class Model(nn.Module):
+    """A language model with a tied embedding, a block that is passed twice, gains, a mask and a table as buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(TOKENS, WIDTH)
+        self.up = nn.Linear(WIDTH, 3 * WIDTH)
+        self.down = nn.Linear(3 * WIDTH, WIDTH, bias=False)
+        self.gain = nn.Parameter(torch.ones(WIDTH))
+        self.head = nn.Linear(WIDTH, TOKENS, bias=False)
+        self.head.weight = self.embedding.weight
+        self.register_buffer("table", torch.linspace(0.5, 1.5, WIDTH))
+        self.fixed = nn.Parameter(torch.full((WIDTH,), 0.75), requires_grad=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.embedding(tokens) * self.table * self.fixed
+        for _ in range(2):
+            x = x.cumsum(1) / torch.arange(1, tokens.shape[1] + 1)[:, None]
+            x = x + self.gain * self.down(torch.relu(self.up(x)))
+        return self.head(x)
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    torch.manual_seed(3)
+    return Model().eval()
+
+
+@pytest.fixture(scope="module")
+def batches() -> list[Tensor]:
+    return list(torch.randint(TOKENS, (10, 4, 17), generator=torch.Generator().manual_seed(0)))
+
+
+@pytest.fixture(scope="module")
+def statistics(model: Model, batches: list[Tensor]) -> Statistics:
+    return collect_statistics(model, batches, language_model_loss())
+
+
+@pytest.fixture(scope="module")
+def recipe(statistics: Statistics) -> Recipe:
+    return as_recipe(statistics_recipe(statistics, 0.05))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(model: Model) -> Checkpoint:
+    return from_state_dict(model.state_dict())
+
+
+@pytest.fixture(scope="module")
+def plain(checkpoint: Checkpoint, recipe: Recipe, statistics: Statistics) -> QuantizedCheckpoint:
+    return quantize_checkpoint(checkpoint, recipe, statistics)
+
+
+def tuner(model: nn.Module, batches: list[Any], **options: Any) -> Tuner:
+    return Tuner(model, batches, plain_logits, TuneOptions(**options))
+
+
+def test_tuning_gains_and_leaves_the_model_as_it_was(model, batches, checkpoint, recipe, plain, statistics) -> None:
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    tuned = tuner(model, batches, updates=24).tune(checkpoint, recipe, plain, statistics)
+    assert tuned.after < tuned.before
+    assert tuned.updates <= 24
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    required = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    assert [name for name, value in required.items() if not value] == ["fixed"]
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_what_is_packed_is_what_was_tuned(model, batches, checkpoint, recipe, plain, statistics) -> None:
+    tuned = tuner(model, batches, updates=24).tune(checkpoint, recipe, plain, statistics)
+    payload = code(tuned.quantized)
+    prove(payload, tuned.quantized)
+    loaded = Model().eval()
+    loaded.load_state_dict(tuned.quantized.state_dict())
+    again = tuner(model, batches, updates=24).tune(checkpoint, recipe, plain, statistics)
+    assert code(again.quantized).data == payload.data
+    assert torch.equal(loaded.head.weight, loaded.embedding.weight)
+    # Buffers and what requires no gradient are as without tuning; the gain and the bias are not.
+    for name in ("table", "fixed"):
+        assert torch.equal(tuned.quantized.state_dict()[name], plain.state_dict()[name])
+    assert not torch.equal(loaded.gain, plain.state_dict()["gain"])
+
+
+def test_without_a_gain_it_is_the_plain_one(model, batches, checkpoint, statistics) -> None:
+    recipe = as_recipe({"rule": [{"pattern": "*", "quantizer": "keep"}]})
+    plain = quantize_checkpoint(checkpoint, recipe, statistics)
+    tuned = tuner(model, batches, updates=8).tune(checkpoint, recipe, plain, statistics)
+    assert tuned.quantized is plain
+    assert tuned.after == tuned.before == 0
+
+
+def test_a_time_limit_ends_it(model, batches, checkpoint, recipe, plain, statistics) -> None:
+    tuned = tuner(model, batches, seconds=0.5).tune(checkpoint, recipe, plain, statistics)
+    assert tuned.updates > 0
+    assert tuned.after <= tuned.before
+
+
+def test_sequences_are_cut_until_some_can_be_held_out() -> None:
+    for batches in ([torch.zeros(9, 5).long()], [torch.zeros(2, 5).long()], list(torch.zeros(40, 3, 5).long())):
+        found = Sequences(batches)
+        assert sum(map(len, found.training + found.held_out)) == sum(map(len, batches))
+        assert found.training
+        assert found.held_out
+        assert all(part.shape[1] == 4 for part in found.training)
+    assert Sequences([(torch.ones(2, 4).long(), torch.ones(2, 4).long())]).training[0].shape[1] == 4
+
+
+@pytest.mark.parametrize(
+    ("batches", "message"),
+    [
+        ([torch.zeros(1, 5).long()], "two sequences"),
+        ([], "two sequences"),
+        ([{"tokens": 3}], "batch 1 can't be tuned on"),
+        ([torch.zeros(5).long()], "batch 1 can't be tuned on"),
+    ],
+)
+def test_unusable_batches_are_refused(batches: list[Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Sequences(batches)
+
+
+@pytest.mark.parametrize("options", [{"seconds": 0}, {"seconds": True}, {"updates": 0}, {"updates": 1.5}, {"seconds": "1"}])
+def test_unusable_options_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="tuning must be given a"):
+        TuneOptions(**options)
+
+
+def test_another_model_is_refused(model: Model, checkpoint: Checkpoint) -> None:
+    other = Model()
+    with pytest.raises(InputError, match="has other values in the model that tunes"):
+        ModelWeights(other, checkpoint)
+    with pytest.raises(InputError, match="'gain' is not in the model that tunes"):
+        ModelWeights(nn.Linear(2, 2), checkpoint)
+
+
+def test_rounds_take_roles_together_and_the_largest_first() -> None:
+    sizes = {"a": 2, "b": 3, "c": 5, "d": 7, "e": 11, "f": 13, "g": 17}
+    tensors = {f"blocks.{layer}.{role}": torch.zeros(size) for layer in range(2) for role, size in sizes.items()}
+    groups = rounds_of(Checkpoint(tensors, {}), list(tensors))
+    assert len(groups) == ROUNDS
+    assert sorted(name for group in groups for name in group) == sorted(tensors)
+    assert groups[0] == ["blocks.0.g", "blocks.1.g"]
