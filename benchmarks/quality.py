@@ -15,6 +15,7 @@ come from
 from __future__ import annotations
 
 import argparse
+import importlib
 import itertools
 import json
 import math
@@ -37,6 +38,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "records_examples" / "stdlib_gpt"))
 EMBEDDING = {"id": "rtn", "bits": 8, "scale": "sdclip", "k": 20.0}
 RECORDS = "gptq row (records)"
+LATER = "gptq + lqer (records)"
 WATERFILL = ("waterfill", "waterfill one-sided")
 SELF = "waterfill self-generated"
 MEASURES = {"increase": "bpb", "divergence": "KL"}
@@ -55,6 +57,18 @@ def methods(alphas: list[float], self_alphas: list[float], ks: list[float], one_
             points.append((RECORDS if per == "row" else "gptq tensor", f"gptq {per} k={k:g}", spec, embedding))
             if records:
                 points.append(("gptq all", "gptq row k=12.85, embedding too", spec, spec))
+    # Since PR #1797 / #1855: other clips, an embedding of 7 bits, the three worst matrices corrected.
+    for scale in (1.0, 1.7):
+        clip = {"id": "gptq", "scale": "sdclip", "clip": True}
+        kinds = {"*.mlp.*": (6, 11.5), "*.attention.*": (6, 13.0), "embedding.weight": (7, 14.0)}
+        for corrected in (False, True):
+            specs: dict[str, Any] = {name: {**clip, "bits": b, "k": scale * k} for name, (b, k) in kinds.items()}
+            if corrected:
+                specs = {n: {"id": "lqer", "worst": 3, "weighted": False, "then": spec} for n, spec in specs.items()}
+            name = "k=11.5/13/14" + (f" × {scale:g}" if scale != 1 else "")
+            embedding = specs.pop("embedding.weight")
+            family = LATER if corrected else "gptq by role"
+            points.append((family, f"gptq {name}{', lqer' if corrected else ''}", {"by pattern": specs}, embedding))
     for alpha in alphas:
         both = {"id": "waterfill", "alpha": alpha}
         points.append(("waterfill", f"waterfill α={alpha:g}", both, both))
@@ -66,6 +80,13 @@ def methods(alphas: list[float], self_alphas: list[float], ks: list[float], one_
         points.append((SELF, f"{SELF} α={alpha:g}", both, both))
     points += [(name, name, name, "int6") for name in ("ternary", "binary")]
     return points
+
+
+def rules_of(matrices: Any, names: list[str]) -> list[dict[str, Any]]:
+    """The recipe's rules for all matrices but the embedding: one quantizer, or one by pattern."""
+    if isinstance(matrices, dict) and "by pattern" in matrices:
+        return [{"pattern": pattern, "quantizer": spec} for pattern, spec in matrices["by pattern"].items()]
+    return [{"pattern": names, "quantizer": matrices}]
 
 
 def interpolated(curve: list[dict[str, Any]], x: str, y: str, at: float) -> float | None:
@@ -122,6 +143,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Quality against bytes of every quantizer.")
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--statistics", type=Path, required=True)
+    parser.add_argument(
+        "--model", default="train_gpt", help="module of model_for, windows, SEQUENCE_LENGTH: train_gpt, looped_gpt"
+    )
     parser.add_argument("--self-statistics", type=Path)
     parser.add_argument("--val-tokens", type=int, default=200_000)
     parser.add_argument("--alphas", type=float, nargs="+", default=[1.5e-5, 2.5e-5, 4e-5, 6e-5, 1e-4])
@@ -130,14 +154,17 @@ def main() -> None:
     parser.add_argument("--one-sided", action="store_true", help="also waterfill without feedback along rows")
     parser.add_argument("-o", "--output", type=Path, required=True, help="path without suffix")
     options = parser.parse_args()
-    import train_gpt
-
+    module = importlib.import_module(options.model)
     checkpoint = load_checkpoint(options.checkpoint)
     weights = checkpoint.elements
     statistics = load_statistics(options.statistics)
     sampled = load_statistics(options.self_statistics) if options.self_statistics else None
-    tokens = train_gpt.load_tokens("val")
-    against = Reference(train_gpt, train_gpt.model_for(checkpoint.tensors), tokens, options.val_tokens)
+    if hasattr(module, "Text"):  # of subwords; its tokenizer lies beside the checkpoint
+        text = module.Text(options.checkpoint.with_name("tokenizer.json"))
+        tokens, per_token = text.load("val"), text.bytes_per_token
+    else:
+        tokens, per_token = module.load_tokens("val"), 1.0
+    against = Reference(module, module.model_for(checkpoint.tensors), tokens, options.val_tokens, per_token)
     reference = against.bpb
     print(f"float: {reference:.6f} bpb", flush=True)
     known = {name for names in statistics.names.values() for name in names}
@@ -151,7 +178,7 @@ def main() -> None:
         start = time.monotonic()
         rules = [
             {"pattern": "embedding.weight", "quantizer": embedding},
-            {"pattern": sorted(known - {"embedding.weight"}), "quantizer": matrices},
+            *rules_of(matrices, sorted(known - {"embedding.weight"})),
             {"pattern": "*", "quantizer": "fp16"},
         ]
         recipe = make_recipe({"rule": rules}, label, strict=False)
@@ -160,7 +187,7 @@ def main() -> None:
         payload = code(quantized).data
         state = quantized.state_dict()
         check_decodes_to(payload, state)
-        bpb, divergence = against.compare(train_gpt.model_for(state))
+        bpb, divergence = against.compare(module.model_for(state))
         point = {
             "family": family,
             "label": label,
@@ -190,12 +217,12 @@ class Reference:
     to the quantized one, in bits per byte, comes close to it and has far less noise.
     """
 
-    def __init__(self, train_gpt: Any, model: torch.nn.Module, tokens: torch.Tensor, count: int):
-        length = train_gpt.SEQUENCE_LENGTH
+    def __init__(self, module: Any, model: torch.nn.Module, tokens: torch.Tensor, count: int, bytes_per_token: float = 1.0):
+        length = module.SEQUENCE_LENGTH
         number = max(1, min(count, len(tokens) - 1) // length)
         starts = torch.linspace(0, len(tokens) - length - 1, number, dtype=torch.float64).long()
-        self.batches = [train_gpt.windows(tokens, part) for part in starts.split(32)]
-        self.bits = number * length * math.log(2)
+        self.batches = [module.windows(tokens, part) for part in starts.split(32)]
+        self.bits = number * length * bytes_per_token * math.log(2)
         self.known: list[torch.Tensor] = []
         self.bpb = self._walk(model)[0]
 

@@ -23,6 +23,7 @@ TORCH_DTYPES = {
     for value in vars(torch).values()
     if isinstance(value, torch.dtype) and value.itemsize <= 8 and "quint" not in str(value) and "qint" not in str(value)
 }
+MOST_RANK = 64  # of a correction: each takes a pass over the elements
 
 
 class Dequantizer(ABC):
@@ -114,12 +115,74 @@ class Grid(Dequantizer):
         return all(dtype in ("|i1", "<i2") and _broadcasts(shape, specs[0][1]) for dtype, shape in specs[1:])
 
 
+class _Corrected(Dequantizer):
+    """Another dequantizer's elements, and a product of two narrow factors of integers.
+
+    Attributes:
+        plain: the other one.
+    """
+
+    plain: ClassVar[type[Dequantizer]]
+
+    @classmethod
+    def fields(cls, tensor: str, stored: str, arrays: Sequence[Array]) -> list[Field]:
+        known = cls.plain.fields(tensor, stored, arrays[:-4])
+        along = zip(arrays[-4:], cls.roles[-4:], ("rows", "rows", "columns", "columns"), strict=True)
+        return [*known, *(Field(array, role, tensor, where) for array, role, where in along)]
+
+    @classmethod
+    def takes(cls, stored: str, specs: Specs) -> bool:
+        if len(specs) != len(cls.roles) or not cls.plain.takes(stored, specs[:-4]):
+            return False
+        (_, shape), (left_type, left), (_, scales), (right_type, right), (_, parts) = (specs[0], *specs[-4:])
+        if len(shape) < 2 or len(left) != len(shape) or len(right) != len(shape) or not 1 <= left[-1] <= MOST_RANK:
+            return False
+        lead, rank = tuple(shape[:-2]), left[-1]
+        fits = (*left,) == (*lead, shape[-2], rank) and (*right,) == (*lead, rank, shape[-1])
+        grouped = len(parts) == len(shape) and (*parts[:-1],) == (*lead, rank) and 1 <= parts[-1] <= max(1, shape[-1])
+        return fits and grouped and _broadcasts(scales, left) and left_type[1] in "iu" and right_type[1] in "iu"
+
+
+_FACTORS = ("symbols", "scales", "symbols", "scales")
+
+
+class ScaleLowRank(_Corrected):
+    """`scale`, corrected."""
+
+    id: ClassVar[str] = "scale_low_rank"
+    function = staticmethod(dequantize.scale_low_rank)
+    roles: ClassVar[tuple[str, ...]] = (*Scale.roles, *_FACTORS)
+    plain = Scale
+
+
+class GroupsLowRank(_Corrected):
+    """`groups`, corrected."""
+
+    id: ClassVar[str] = "groups_low_rank"
+    function = staticmethod(dequantize.groups_low_rank)
+    roles: ClassVar[tuple[str, ...]] = (*Groups.roles, *_FACTORS)
+    plain = Groups
+
+
+class GridLowRank(_Corrected):
+    """`grid`, corrected."""
+
+    id: ClassVar[str] = "grid_low_rank"
+    function = staticmethod(dequantize.grid_low_rank)
+    roles: ClassVar[tuple[str, ...]] = (*Grid.roles, *_FACTORS)
+    plain = Grid
+
+
 REGISTRY: dict[str, type[Dequantizer]] = {
     "grid": Grid,
+    "grid_low_rank": GridLowRank,
     "groups": Groups,
+    "groups_low_rank": GroupsLowRank,
     "keep": Keep,
     "scale": Scale,
+    "scale_low_rank": ScaleLowRank,
 }
+CORRECTED = {kind.plain.id: kind.id for kind in (ScaleLowRank, GroupsLowRank, GridLowRank)}  # what can be, to what it becomes
 
 
 def _are_symbols(stored: str, specs: Specs, count: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from runtime_stub.low_rank import add_product
 from runtime_stub.split import Array
 
 
@@ -40,3 +41,20 @@ def grid(symbols: Array, rows: Array, columns: Array) -> Array:
     for exponents in rows, columns:
         weights *= np.ldexp(quarters[exponents & 3], exponents >> 2)
     return weights
+
+
+def scale_low_rank(symbols: Array, scales: Array, left: Array, left_scales: Array, right: Array, right_scales: Array) -> Array:
+    """What `scale` gives, and a product of two factors; see `add_product`."""
+    return add_product(scale(symbols, scales), left, left_scales, right, right_scales)
+
+
+def groups_low_rank(symbols: Array, scales: Array, left: Array, left_scales: Array, right: Array, right_scales: Array) -> Array:
+    """What `groups` gives, and a product of two factors; see `add_product`."""
+    return add_product(groups(symbols, scales), left, left_scales, right, right_scales)
+
+
+def grid_low_rank(
+    symbols: Array, rows: Array, columns: Array, left: Array, left_scales: Array, right: Array, right_scales: Array
+) -> Array:
+    """What `grid` gives, and a product of two factors; see `add_product`."""
+    return add_product(grid(symbols, rows, columns), left, left_scales, right, right_scales)

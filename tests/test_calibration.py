@@ -404,3 +404,45 @@ def test_functions_that_cannot_be_found(golfpack, tmp_path: Path, where: str, me
     assert result.status == 2
     assert message in result.err
     assert not list(tmp_path.iterdir())
+
+
+class LoopedBlock(nn.Module):
+    """A block (attention and MLP, with its residuals) passed three times between a tied embedding and its head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Embedding(VOCABULARY, WIDTH)
+        self.mixed, self.out = (nn.Linear(WIDTH, width, bias=False) for width in (3 * WIDTH, WIDTH))
+        self.up, self.down = nn.Linear(WIDTH, 2 * WIDTH, bias=False), nn.Linear(2 * WIDTH, WIDTH, bias=False)
+        self.inputs: dict[str, list[Tensor]] = {}
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.embedding(tokens)
+        for _ in range(3):
+            q, k, v = self.product("mixed", x).chunk(3, -1)
+            x = x + self.product("out", functional.scaled_dot_product_attention(q, k, v, is_causal=True))
+            x = x + self.product("down", torch.relu(self.product("up", x)).square())
+        return functional.linear(x, self.embedding.weight)
+
+    def product(self, name: str, x: Tensor) -> Tensor:
+        self.inputs.setdefault(name, []).append(x.detach().flatten(0, -2))
+        y: Tensor = getattr(self, name)(x)
+        return y
+
+
+def test_a_looped_block_is_calibrated_over_all_its_passes() -> None:
+    """H is summed over all passes; A and B are of gradients summed over uses."""
+    model = LoopedBlock().eval()
+    statistics = collect_statistics(model, batches(), loss_of)
+    assert sorted(statistics.shapes) == sorted(name for name, _ in model.named_parameters())
+    for name in statistics.shapes:
+        assert_moments(model, statistics, name)
+    model.inputs.clear()
+    for batch in batches():
+        model(batch[:, :-1])
+    tokens = sum(batch[:, :-1].numel() for batch in batches())
+    for name in ("mixed", "out", "up", "down"):
+        x = torch.cat(model.inputs[name])
+        assert len(x) == 3 * tokens
+        torch.testing.assert_close(moment(statistics, f"{name}.weight", "H"), x.T @ x / tokens, rtol=1e-4, atol=1e-5)

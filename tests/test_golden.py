@@ -94,6 +94,12 @@ CODED: dict[str, tuple[Any, list[np.ndarray]]] = {
     "sort, transpose, shuffle": ({"id": "rans", "filters": ["sort", "transpose", "shuffle"]}, [MIXED[5]]),
 }
 SYMBOLS = (numbers(24, 9) % 31 - 15).reshape(4, 6).astype("i1")
+FACTORS = [
+    (numbers(8, 10) % 4 - 2).reshape(4, 2).astype("i1"),
+    np.array([[0.3]], "<f2"),
+    (numbers(12, 11) % 16 - 8).reshape(2, 6).astype("i1"),
+    np.array([[0.1, 0.7], [3e-5, 1.1]], "<f2"),
+]
 # Name → dequantizer id, its arrays.
 DEQUANTIZED: dict[str, tuple[str, list[np.ndarray]]] = {
     "keep": ("keep", [np.array([1.5, -2], "<f4")]),
@@ -101,6 +107,9 @@ DEQUANTIZED: dict[str, tuple[str, list[np.ndarray]]] = {
     "scale of a number": ("scale", [np.array(7, "i1"), np.array(0.1, "<f2")]),
     "groups": ("groups", [SYMBOLS, np.array([[0.1, 0.2, 0.3, 0.4]] * 4, "<f4")]),
     "grid": ("grid", [SYMBOLS.astype("<i2"), np.array([[-9], [2], [127], [-128]], "i1"), np.arange(-3, 3, dtype="<i2")[None]]),
+    "scale_low_rank": ("scale_low_rank", [SYMBOLS, np.array([[0.1], [3e-5], [2], [-1]], "<f2"), *FACTORS]),
+    "groups_low_rank": ("groups_low_rank", [SYMBOLS, np.array([[0.1, 0.2, 0.3, 0.4]] * 4, "<f4"), *FACTORS]),
+    "grid_low_rank": ("grid_low_rank", [SYMBOLS, np.array([[-9], [2], [7], [-8]], "i1"), np.zeros((1, 6), "i1"), *FACTORS]),
 }
 
 

@@ -219,7 +219,7 @@ def _lanes(specs: Specs) -> int:
     lanes = choose_lanes(sum(math.prod(shape) for _, shape in specs))
     heights: dict[Any, int] = {}
     for _, shape in specs:
-        heights[tuple(shape)] = heights.get(tuple(shape), 0) + math.prod(shape) // max(shape[-1:] or [1])
+        heights[tuple(shape)] = heights.get(tuple(shape), 0) + math.prod(shape) // max([1, *shape[-1:]])
     while lanes > 16 and lanes >= 2 * max(heights.values(), default=0):
         lanes //= 2
     return lanes

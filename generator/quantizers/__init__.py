@@ -9,6 +9,7 @@ from generator.quantizers.base import Quantized, Quantizer
 from generator.quantizers.cast import BFloat16, Float16, Float32, Keep
 from generator.quantizers.gptq import Gptq
 from generator.quantizers.knob import Knob
+from generator.quantizers.lqer import Lqer
 from generator.quantizers.prune import Prune
 from generator.quantizers.rtn import Rtn
 from generator.quantizers.ternary import Binary, Ternary
@@ -25,6 +26,7 @@ REGISTRY: dict[str, Callable[..., Quantizer]] = {
     "int": Rtn,
     **{f"int{bits}": partial(Rtn, bits=bits) for bits in range(2, 9)},
     "keep": Keep,
+    "lqer": Lqer,
     "prune": Prune,
     "rtn": Rtn,
     "ternary": Ternary,

@@ -16,12 +16,16 @@ from generator.specs import construct
 from generator.statistics import TensorStatistics
 
 
-def _other(spec: Any) -> Quantizer:
-    """The quantizer of what is left: any but this one."""
+def inner(spec: Any, outer: str) -> Quantizer:
+    """The quantizer that a spec within another one means: any but that one.
+
+    Raises:
+        InputError: there is no such quantizer, or it has no such option.
+    """
     from generator.quantizers import REGISTRY  # which imports this module
 
     try:
-        return construct("quantizer", {name: make for name, make in REGISTRY.items() if name != Prune.id}, spec)
+        return construct("quantizer", {name: make for name, make in REGISTRY.items() if name != outer}, spec)
     except InputError as error:
         raise InputError(f"key 'then': {error}") from error
 
@@ -41,7 +45,7 @@ class Prune(Quantizer):
     knobs: ClassVar[tuple[Knob, ...]] = (Knob("fraction", 0.0, 1.0, usual=0.3, logarithmic=False),)
     fraction: float = Field(ge=0, le=1)
     by: Literal["magnitude", "sensitivity"] = "magnitude"
-    then: Annotated[Quantizer, PlainValidator(_other)] = Field("int6", validate_default=True)
+    then: Annotated[Quantizer, PlainValidator(lambda spec: inner(spec, "prune"))] = Field("int6", validate_default=True)
 
     @property
     def needs_statistics(self) -> bool:

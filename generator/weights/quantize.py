@@ -15,6 +15,7 @@ from generator.errors import InputError
 from generator.fields import Field
 from generator.progress import Listener, logger
 from generator.quantizers import Quantized, Quantizer
+from generator.quantizers.lqer import Lqer, uncorrected
 from generator.recipes.coding import Coding
 from generator.recipes.recipe import Recipe
 from generator.statistics import Statistics, load_statistics
@@ -121,7 +122,22 @@ def quantize_checkpoint(
     for (name, quantizer), result in zip(outdated, found, strict=True):
         cache.quantized[name] = quantizer, result
     results = {name: cache.quantized[name][1] for name in checkpoint.tensors}
+    _keep_worst(checkpoint, {name: choice.quantizer for name, choice in choices.items()}, results)
     return QuantizedCheckpoint(results, {name: choice.codec for name, choice in choices.items()}, checkpoint.names)
+
+
+def _keep_worst(checkpoint: Checkpoint, quantizers: dict[str, Quantizer], results: dict[str, Quantized]) -> None:
+    """Leave only the corrections that `worst` of lqer asks for: of the tensors with the largest errors without them."""
+    limited: dict[int, list[str]] = {}  # by how many
+    for name, quantizer in quantizers.items():
+        if isinstance(quantizer, Lqer) and quantizer.worst is not None and results[name] is not uncorrected(results[name]):
+            limited.setdefault(quantizer.worst, []).append(name)
+    for count, names in limited.items():
+        plain = {name: uncorrected(results[name]) for name in names}
+        errors = {name: float((checkpoint.tensors[name].double() - plain[name].tensor().double()).norm()) for name in names}
+        worst = sorted(names, key=lambda name: -errors[name])[:count]
+        log.info("lqer corrects %s", ", ".join(worst) or "nothing")
+        results.update({name: plain[name] for name in names if name not in worst})
 
 
 def quantize_tensor(source: Source, name: str, quantizer: Quantizer) -> Quantized:
