@@ -11,15 +11,17 @@ and 4 bits per weight.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from importlib import import_module
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from quality import RATES, Reference, interpolated
+from quality import RATES, Reference
 
 from generator.payload import decode_payload
 from generator.recipes.recipe import make_recipe
@@ -84,7 +86,6 @@ def main() -> None:
 
     alphas = options.alphas or _alphas(lambda alpha: quantize(alpha, {})[1]["bits"])
     curves = {name: [measure(alpha, VARIANTS[name]) for alpha in alphas] for name in options.variants}
-    at = {rate: interpolated(curves[UNIFORM], "bits", "divergence", rate) for rate in RATES}
     lines = [
         f"# A trellis, {weights:,} weights",
         "",
@@ -93,21 +94,30 @@ def main() -> None:
         f"Bytes of the payload over those of the uniform quantizer, at the divergences that it has at so many bits per weight"
         f" ({options.tokens:,} tokens of validation text); CPU seconds of quantizing and decoding over its own, at the same α.",
         "",
-        f"| | {' | '.join(f'{rate} bits' for rate in RATES)} | quantizing | decoding |",
-        f"| --- |{' ---: |' * (len(RATES) + 2)}",
-        f"| divergence of the uniform one | {' | '.join('' if one is None else f'{one:.5f}' for one in at.values())} | | |",
+        *table(curves),
     ]
-    for name, curve in curves.items():
-        cells = []
-        for rate, divergence in at.items():
-            needed = divergence and interpolated(curve, "divergence", "bits", divergence)
-            cells.append("beyond the curve" if needed is None else f"{needed / rate:.3f}")
-        pairs = list(zip(curve, curves[UNIFORM], strict=True))
-        times = [f"{np.median([a[what] / b[what] for a, b in pairs]):.2f}" for what in ("quantizing", "decoding")]
-        lines.append(f"| {name} | {' | '.join(cells + times)} |")
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
+
+
+def table(curves: dict[str, list[dict[str, float]]]) -> list[str]:
+    """Every variant's bytes and times over those of the uniform quantizer, as lines of Markdown."""
+    sorted_curves = {name: sorted(curve, key=itemgetter("bits")) for name, curve in curves.items()}
+    # Between points the logarithm of the divergence is nearly straight over the bits.
+    axes = {name: [[p["bits"] for p in c], [-math.log(p["divergence"]) for p in c]] for name, c in sorted_curves.items()}
+    at = {rate: float(np.interp(rate, *axes[UNIFORM], np.nan, np.nan)) for rate in RATES}
+    lines = [
+        f"| | {' | '.join(f'{rate} bits' for rate in RATES)} | quantizing | decoding |",
+        f"| --- |{' ---: |' * (len(RATES) + 2)}",
+        f"| divergence of the uniform one | {' | '.join(f'{math.exp(-one):.5f}' for one in at.values())} | | |",
+    ]
+    for name, curve in curves.items():
+        needed = {rate: float(np.interp(one, *axes[name][::-1], np.nan, np.nan)) for rate, one in at.items()}
+        pairs = list(zip(curve, curves[UNIFORM], strict=True))
+        times = [f"{np.median([a[what] / b[what] for a, b in pairs]):.2f}" for what in ("quantizing", "decoding")]
+        lines.append(f"| {name} | {' | '.join([*(f'{bits / rate:.3f}' for rate, bits in needed.items()), *times])} |")
+    return lines
 
 
 def _alphas(bits: Any) -> list[float]:
