@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import interpreters
+import numpy as np
 import pytest
 import torch
+from arrays import path_symbols
 from helpers import EXAMPLE, run_python
 from interpreters import ENVIRONMENTS, PYTHONS, numpy_python
 
@@ -42,7 +44,7 @@ def as_tensor(array):
     return Tensor(numpy.asarray(array))
 
 
-float32, float16, int64, uint8, bool = map(numpy.dtype, ("f4", "f2", "i8", "u1", "?"))
+float32, float16, int64, int8, uint8, bool = map(numpy.dtype, ("f4", "f2", "i8", "i1", "u1", "?"))
 """
 
 CODECS = sorted(name for name, codec in codecs.REGISTRY.items() if not codec.requires)
@@ -57,6 +59,8 @@ def artifact(tmp_path: Path, script: Path, state_dict: dict[str, torch.Tensor]) 
         f"coded.{codec}": torch.randn(96, 64, generator=torch.Generator().manual_seed(n)) for n, codec in enumerate(CODECS)
     }
     coded |= {f"coded.{name}": coded["coded.rans"] * number for number, name in enumerate(FILTERED, 2)}
+    paths = np.random.default_rng(0).normal(size=(96, 64)) * 3
+    coded["coded.trellis"] = torch.from_numpy(path_symbols(np.rint(paths).astype("i8"), 8).astype("i1"))
     ternary = {"base3", "bitmask"}
     recipe = {
         "rule": [

@@ -57,7 +57,7 @@ class Path:
 class Trellis(Codec):
     """The context of an element is the class of its row and its column, and which grid the elements before it lead to.
 
-    It takes symbols whose rows, along the last dimension or the one before, are paths of a trellis that golfpack knows: those
+    It takes integers whose rows, along the last dimension or the one before, are paths of a trellis that golfpack knows: those
     of `waterfill` with the option `trellis`.
     """
 
@@ -178,7 +178,7 @@ def _paths(fields: Sequence[Field]) -> list[Path]:
 def _path(field: Field) -> Path | None:
     """The array as paths of a trellis, if it is one of the known ones."""
     array = field.array
-    if field.role != "symbols" or array.dtype.str not in ("|i1", "<i2") or array.ndim < 2 or not array.size:
+    if field.role not in ("symbols", "raw") or array.dtype.str not in ("|i1", "<i2") or array.ndim < 2 or not array.size:
         return None
     if max(int(array.max()), -int(array.min())) > LARGEST:
         return None
