@@ -116,7 +116,8 @@ def table(curves: dict[str, list[dict[str, float]]]) -> list[str]:
         needed = {rate: float(np.interp(one, *axes[name][::-1], np.nan, np.nan)) for rate, one in at.items()}
         pairs = list(zip(curve, curves[UNIFORM], strict=True))
         times = [f"{np.median([a[what] / b[what] for a, b in pairs]):.2f}" for what in ("quantizing", "decoding")]
-        lines.append(f"| {name} | {' | '.join([*(f'{bits / rate:.3f}' for rate, bits in needed.items()), *times])} |")
+        cells = ["–" if math.isnan(bits) else f"{bits / rate:.3f}" for rate, bits in needed.items()]
+        lines.append(f"| {name} | {' | '.join([*cells, *times])} |")
     return lines
 
 
