@@ -19,7 +19,7 @@ from torch import nn
 import golfpack
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-BUDGET = 24_000
+BUDGET = 24_150  # some bytes more than what fits takes, since the code of a packed file is not always as long as the script's
 
 # Trains nothing, but does all that a training script does around it.
 SCRIPT = """

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+import shutil
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from helpers import run_python
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from generator.calibration import collect_statistics, language_model_loss, plain_logits
@@ -168,3 +175,74 @@ def test_rounds_take_roles_together_and_the_largest_first() -> None:
     assert len(groups) == ROUNDS
     assert sorted(name for group in groups for name in group) == sorted(tensors)
     assert groups[0] == ["blocks.0.g", "blocks.1.g"]
+
+
+MODEL = """
+import torch
+from torch import nn
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(48, 64)
+        self.up, self.down = nn.Linear(64, 192), nn.Linear(192, 64, bias=False)
+        self.gain = nn.Parameter(torch.ones(64))
+
+    def forward(self, tokens):
+        x = self.embedding(tokens)
+        for _ in range(2):
+            x = x.cumsum(1) / torch.arange(1, tokens.shape[1] + 1)[:, None]
+            x = x + self.gain * self.down(torch.relu(self.up(x)))
+        return x @ self.embedding.weight.T
+"""
+SCRIPT = """
+import hashlib
+from runtime_stub import load_state_dict
+
+for name, value in sorted(load_state_dict().items()):
+    print(name, hashlib.sha256(value.numpy().tobytes()).hexdigest())
+"""
+CALIBRATION = """
+import torch
+from safetensors.torch import load_file
+from tuned_model import Model
+
+from generator.calibration import language_model_loss
+
+
+def calibration():
+    model = Model().eval()
+    model.load_state_dict(load_file({weights!r}))
+    return model, list(torch.randint(48, (12, 4, 17), generator=torch.Generator().manual_seed(0))), language_model_loss()
+"""
+
+
+def test_fit_tunes_within_the_budget(golfpack, tmp_path: Path) -> None:
+    space: dict[str, Any] = {}
+    exec(MODEL, space)
+    torch.manual_seed(5)
+    weights = tmp_path / "w.safetensors"
+    save_file(space["Model"]().state_dict(), weights)
+    (tmp_path / "tuned_model.py").write_text(MODEL)
+    (tmp_path / "calibration.py").write_text(CALIBRATION.format(weights=str(weights)))
+    (tmp_path / "script.py").write_text(SCRIPT)
+    function = f"{tmp_path / 'calibration.py'}:calibration"
+    statistics, output = tmp_path / "s.safetensors", tmp_path / "out.py"
+    assert golfpack("calibrate", function, "-o", statistics).status == 0
+    common = ("fit", tmp_path / "script.py", "-w", weights, "-s", statistics, "--budget", 12000, "-o", output)
+    assert golfpack(*common).status == 0
+    shutil.copy(output, tmp_path / "plain.py")
+    tuned = golfpack(*common, "--tune", function, "--tune-updates", 32, "-v")
+    assert tuned.status == 0, tuned.err
+    after, before = map(float, re.search(r"([0-9.]+) nats per token on what is held out, from ([0-9.]+)", tuned.err).groups())
+    assert after < before
+    assert "without tuning" not in tuned.err
+    assert 0.97 * 12000 <= output.stat().st_size <= 12000
+    digests = [run_python(sys.executable, path, cwd=tmp_path).split() for path in (tmp_path / "plain.py", output)]
+    assert digests[0] != digests[1]
+    unpacked = tmp_path / "unpacked"
+    assert golfpack("unpack", output, "-o", unpacked).status == 0
+    loaded = load_file(next(unpacked.glob("*.safetensors")))
+    hashes = {name: hashlib.sha256(value.numpy().tobytes()).hexdigest() for name, value in loaded.items()}
+    assert digests[1] == [word for name in sorted(hashes) for word in (name, hashes[name])]

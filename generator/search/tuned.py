@@ -22,6 +22,7 @@ from generator.weights.quantize import QuantizedCheckpoint, quantize_checkpoint
 from generator.weights.workers import Workers
 
 SPARE = 5e-4  # share of the budget that is left for what stays float, which is still trained when the matrices are quantized
+SPARE_BYTES = 48  # at least: in a small artifact a few numbers more or less are more than that share
 CORRECTIONS = 4  # values of the knob that the last round is quantized with, at most
 SLOPE = -0.5  # of the logarithm of the size along the knob's axis, where the search tells of no other
 SHARE = 0.8  # of the time that is left, for tuning; the rest is for coding and writing
@@ -94,7 +95,7 @@ class _Correction:
         self.value = fit.best.value
         self._marked, self._title, self._size = marked, fit.recipe, size
         self._knob = find_knob(marked, fit.recipe)
-        self._target = budget * (1 - SPARE)
+        self._target = budget - max(SPARE * budget, SPARE_BYTES)
         self._slope = _slope(fit, self._place)
         self._left = CORRECTIONS
 
