@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import sys
 import textwrap
-import types
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
+from types import ModuleType
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,27 @@ class Outcome:
     error: str
 
 
+@contextlib.contextmanager
+def modules_as_before(text: str) -> Iterator[None]:
+    """Run a program inside; what it replaces in the modules that it names, and in builtins, is put back afterwards.
+
+    Some of the programs do replace functions, `functools.cache` for one; who imports torch's compiler after that gets a broken
+    one.
+    """
+    chains = [chain.split(".") for chain in re.findall(r"\w+(?:\.\w+)*", text)]
+    named = {".".join(chain[:length]) for chain in chains for length in range(1, len(chain) + 1)} | {"builtins"}
+    modules = [sys.modules.get(name) for name in named - {"__main__"}]
+    before = [(vars(module), dict(vars(module))) for module in modules if isinstance(module, ModuleType)]
+    try:
+        yield
+    finally:
+        for now, known in before:
+            now.update(known)  # not cleared: what was imported meanwhile stays
+
+
 def outcome_of(text: str, filename: str = "program.py") -> Outcome:
     """Run a program in this process as the module `__main__`; a SyntaxError counts as an outcome, too."""
-    module = types.ModuleType("__main__")
+    module = ModuleType("__main__")
     module.__file__ = filename
     out = io.StringIO()
     main, arguments = sys.modules["__main__"], sys.argv
@@ -42,7 +62,12 @@ def outcome_of(text: str, filename: str = "program.py") -> Outcome:
     try:
         sys.modules["__main__"] = module
         sys.argv = [filename]
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+        with (
+            modules_as_before(text),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(io.StringIO()),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")
             exec(compile(text, filename, "exec", dont_inherit=True), module.__dict__)
     except BaseException as raised:

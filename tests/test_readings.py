@@ -15,6 +15,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from programs import modules_as_before
 
 from generator.source import readings
 from generator.source.effects import ANYTHING, BUILTINS, GIVEN, MODULES, WORDS, Effect
@@ -334,18 +335,22 @@ def result_of(text: str, folder: Path, in_a_process: bool = False) -> str:
         return done.stdout + done.stderr.strip().split("\n")[-1]
     module = types.ModuleType("__main__")
     module.__dict__.update(__file__=str(path), __builtins__=builtins)
-    output, before, main = io.StringIO(), dict(builtins.__dict__), sys.modules["__main__"]
+    output, main = io.StringIO(), sys.modules["__main__"]
     linecache.cache.pop(str(path), None)
     sys.modules["__main__"] = module
     try:
-        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+        with (
+            modules_as_before(text),
+            contextlib.redirect_stdout(output),
+            contextlib.redirect_stderr(io.StringIO()),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")
             exec(compile(text, str(path), "exec", dont_inherit=True), module.__dict__)
     except Exception as error:
         output.write(type(error).__name__)
     finally:
         sys.modules["__main__"] = main
-        builtins.__dict__.update(before)
     return output.getvalue()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
+import textwrap
 from functools import lru_cache
 from pathlib import Path
 
@@ -59,3 +61,10 @@ def test_random_programs(text: str) -> None:
     expected = normalized(outcome_of(text))
     for variant in shrink(parse(text.encode(), "program.py")).variants:
         assert normalized(outcome_of(variant.text)) == expected, f"{variant.name}\n{text}\n---\n{variant.text}"
+
+
+def test_what_programs_replace_is_put_back() -> None:
+    known = functools.cache, print, textwrap.dedent
+    text = "import builtins, functools, textwrap\nfunctools.cache = builtins.print = textwrap.dedent = None\n1 / 0"
+    assert outcome_of(text).error.startswith("ZeroDivisionError")
+    assert (functools.cache, print, textwrap.dedent) == known

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from programs import modules_as_before
 
 import runtime_stub
 from generator.emit import Emitter
@@ -152,7 +153,7 @@ BEHAVIOURS = {
 
 def output_of(source: str) -> str:
     captured = io.StringIO()
-    with contextlib.redirect_stdout(captured):
+    with modules_as_before(source), contextlib.redirect_stdout(captured):
         exec(compile(source, "script", "exec"), {"__name__": "__main__"})
     return captured.getvalue()
 
