@@ -25,6 +25,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from generator.payload import check_decodes_to
@@ -97,6 +98,37 @@ def interpolated(curve: list[dict[str, Any]], x: str, y: str, at: float) -> floa
             share = (at - x0) / (x1 - x0)
             return math.exp((1 - share) * math.log(y0) + share * math.log(y1)) if min(y0, y1) > 0 else None
     return None
+
+
+def shares(
+    curves: dict[str, list[dict[str, float]]], baseline: str
+) -> tuple[dict[float, float], dict[str, dict[float, float]]]:
+    """What curves of points need at the divergences at which one of them takes so many bits per weight.
+
+    Args:
+        curves: of points that have "bits" (per weight) and "divergence".
+        baseline: name of that one.
+
+    Returns:
+        For each of RATES the baseline's divergence; for each curve the share of the baseline's bytes that it takes there, NaN
+        outside a curve.
+    """
+    # Between points the logarithm of the divergence is nearly straight over the bits.
+    axes = {
+        name: list(zip(*sorted((point["bits"], -math.log(point["divergence"])) for point in curve), strict=True))
+        for name, curve in curves.items()
+    }
+    at = {rate: float(np.interp(rate, *axes[baseline], np.nan, np.nan)) for rate in RATES}
+    found = {
+        name: {rate: float(np.interp(one, *both[::-1], np.nan, np.nan)) / rate for rate, one in at.items()}
+        for name, both in axes.items()
+    }
+    return {rate: math.exp(-one) for rate, one in at.items()}, found
+
+
+def cell(share: float) -> str:
+    """A share of bytes in a table."""
+    return "–" if math.isnan(share) else f"{share:.3f}"
 
 
 def comparisons(points: list[dict[str, Any]]) -> dict[str, Any]:

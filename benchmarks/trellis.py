@@ -11,17 +11,15 @@ and 4 bits per weight.
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import time
 from importlib import import_module
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from quality import RATES, Reference
+from quality import RATES, Reference, cell, shares
 
 from generator.payload import decode_payload
 from generator.recipes.recipe import make_recipe
@@ -103,21 +101,16 @@ def main() -> None:
 
 def table(curves: dict[str, list[dict[str, float]]]) -> list[str]:
     """Every variant's bytes and times over those of the uniform quantizer, as lines of Markdown."""
-    sorted_curves = {name: sorted(curve, key=itemgetter("bits")) for name, curve in curves.items()}
-    # Between points the logarithm of the divergence is nearly straight over the bits.
-    axes = {name: [[p["bits"] for p in c], [-math.log(p["divergence"]) for p in c]] for name, c in sorted_curves.items()}
-    at = {rate: float(np.interp(rate, *axes[UNIFORM], np.nan, np.nan)) for rate in RATES}
+    at, found = shares(curves, UNIFORM)
     lines = [
         f"| | {' | '.join(f'{rate} bits' for rate in RATES)} | quantizing | decoding |",
         f"| --- |{' ---: |' * (len(RATES) + 2)}",
-        f"| divergence of the uniform one | {' | '.join(f'{math.exp(-one):.5f}' for one in at.values())} | | |",
+        f"| divergence of the uniform one | {' | '.join(f'{one:.5f}' for one in at.values())} | | |",
     ]
     for name, curve in curves.items():
-        needed = {rate: float(np.interp(one, *axes[name][::-1], np.nan, np.nan)) for rate, one in at.items()}
         pairs = list(zip(curve, curves[UNIFORM], strict=True))
         times = [f"{np.median([a[what] / b[what] for a, b in pairs]):.2f}" for what in ("quantizing", "decoding")]
-        cells = ["–" if math.isnan(bits) else f"{bits / rate:.3f}" for rate, bits in needed.items()]
-        lines.append(f"| {name} | {' | '.join([*cells, *times])} |")
+        lines.append(f"| {name} | {' | '.join([*map(cell, found[name].values()), *times])} |")
     return lines
 
 
