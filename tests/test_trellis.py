@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -39,9 +40,11 @@ def test_a_trellis_is_sound(states: int) -> None:
     assert sorted(following.ravel().tolist()) == sorted([*range(states), *range(states)])  # each state has two ways in
     assert (following[:, 0] != following[:, 1]).all()
     assert following[0, 0] == 0  # a row of zeros is a path
-    for row in following:  # both ways out of a state lead to both grids within a few steps
-        reached = {0, 1} & {int(state) & 1 for target in row for state in following[target]}
-        assert reached == {0, 1}
+    for state in range(states):  # all lead to both grids within a few steps
+        reached, steps = {state}, 0
+        while {one & 1 for one in reached} != {0, 1}:
+            reached, steps = set(following[sorted(reached)].ravel().tolist()), steps + 1
+        assert steps <= 4
 
 
 @pytest.mark.parametrize("states", STATES)
@@ -52,6 +55,20 @@ def test_a_path_is_found_again(states: int, k: np.ndarray) -> None:
     assert found is not None
     assert (found[0] == k).all()
     assert (path_symbols(k, states) == 2 * k - found[1] * np.sign(k)).all()
+
+
+def test_more_states_leave_smaller_errors() -> None:
+    """By about what Marcellin and Fischer 1990 have: 0.99, 1.09, 1.16, 1.22 and 1.27 dB at a high rate, in long rows."""
+    weights = 60 * torch.randn(192, 512, generator=torch.Generator().manual_seed(0)).double()
+    steps, identity = torch.ones(1, 1).double(), torch.eye(512).double()
+    found = [quantizing.Trellis(states, 0.0).round(weights, steps, None, identity) for states in STATES]
+    uniform = 4 / 12  # of twice the step, which has about as much entropy
+    gains = [10 * math.log10(uniform / float((one - weights).square().mean())) for one in found]
+    assert gains == sorted(gains)
+    assert 0.9 < gains[0] < 1.1
+    assert 1.18 < gains[-1] < 1.3
+    for states, gain in zip(STATES, gains, strict=True):
+        assert abs(gain + 20 * math.log10(quantizing.GAINS[states])) < 0.1
 
 
 def test_what_is_no_path_is_told() -> None:

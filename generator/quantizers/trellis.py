@@ -2,9 +2,10 @@
 
 A uniform quantizer fills space with cubes, and loses 1.53 dB to the best there is. Here each entry has half the step,
 Δ' = Δ / 2, and one of two grids of about the old density: even multiples 2k, or odd ones and zero, 2k − sign(k). Which one
-follows from the parities of the k before it, by a machine of 4 or 8 states; of all paths through its trellis the Viterbi
-algorithm takes the one of least cost. With 8 states that regains 1.1 dB (Marcellin and Fischer 1990; Schwarz et al., "Hybrid
-video coding with trellis-coded quantization", DCC 2019, whose states and grids these are; ISO/IEC 15938-17).
+follows from the parities of the k before it, by a machine of 4 to 64 states; of all paths through its trellis the Viterbi
+algorithm takes the one of least cost. With 8 states that regains 1.1 dB, with 64 1.25 (Marcellin and Fischer 1990; Schwarz et
+al., "Hybrid video coding with trellis-coded quantization", DCC 2019, whose grids these are, and whose 4 and 8 states; ISO/IEC
+15938-17).
 
 Each path has made errors of its own, and error feedback goes along with it: a survivor keeps what its errors put into the sums
 of later columns. The cost is squared error, in units of the step, plus a price on the bits that a symbol takes, as far as
@@ -19,7 +20,6 @@ import itertools
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -30,13 +30,15 @@ from generator.quantizers.two_sided import Tile, round_both
 from generator.trellises import TRANSITIONS
 from runtime_stub.split import Array
 
-GAIN = 0.88  # of a trellis, as a ratio of errors' standard deviations: 1.1 dB
+# Of trellises by states, as ratios of errors' standard deviations: 1.0 to 1.25 dB.
+GAINS = {4: 0.89, 8: 0.88, 16: 0.876, 32: 0.871, 64: 0.867}
 FINER = 4  # quarter octaves between the steps of both grids together and of one alone
 
 RESOLUTION = 4  # scales that bits are tabulated for, per octave, …
 OCTAVES = (-4, 8)  # … from which to which, of a standard deviation in steps
 MOST = 64  # largest |k| whose bits are tabulated
-WIDTH = 128  # columns of a tile; in wider ones more is gained, and more time taken
+WIDTH = 128  # columns of a tile, at most; in wider ones more is gained, and more time taken, …
+MANY = 16  # … twice as many from so many states on, which need more columns to part and to meet
 TAILS = 0.2  # share of a Laplace distribution in what an entry's symbols follow, the rest is Gaussian
 
 
@@ -45,13 +47,17 @@ class Trellis:
     """How rows of a matrix are rounded.
 
     Attributes:
-        states: 4 or 8.
+        states: one of TRANSITIONS.
         price: of a bit, in squared steps Δ'².
     """
 
     states: int
     price: float
-    noise: ClassVar[float] = 2 * GAIN  # standard deviation of an error, over that of a uniform quantizer of step Δ'
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of an error, over that of a uniform quantizer of step Δ'."""
+        return 2 * GAINS[self.states]
 
     def round(
         self, weights: Tensor, steps: Tensor, row_feedback: Tensor | None, column_feedback: Tensor, mask: Tensor | None = None
@@ -65,7 +71,12 @@ class Trellis:
         def rounding(rows: slice, columns: slice, tile: Tile) -> None:
             round_trellis_tile(*tile, at[rows], following, scales[rows, columns], bits)
 
-        return round_both(weights, steps, row_feedback, column_feedback, mask, rounding, WIDTH)
+        return round_both(weights, steps, row_feedback, column_feedback, mask, rounding, self._width(weights.shape[1]))
+
+    def _width(self, columns: int) -> int:
+        """Columns of a tile, about as many in each."""
+        most = WIDTH if self.states < MANY else 2 * WIDTH
+        return math.ceil(columns / math.ceil(columns / most))
 
 
 def _scales(relative: Tensor) -> Tensor:

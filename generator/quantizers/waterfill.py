@@ -42,8 +42,9 @@ class Waterfill(Quantizer):
         damping: share of A's mean diagonal that is added to its diagonal.
         output_damping: the same for B.
         output_shrinkage: share by which B's other elements are shrunk, since they are estimated from few sequences.
-        trellis: states of a trellis-coded quantizer (`generator.quantizers.trellis`), 4 or 8, with which columns keep their
-            order in feedback; 1 for a uniform one. It pays with the codec `trellis`, which `auto` finds.
+        trellis: states of a trellis-coded quantizer (`generator.quantizers.trellis`), 4 to 64, with which columns keep their
+            order in feedback; 1 for a uniform one. More states take fewer bytes, and longer. It pays with the codec `trellis`,
+            which `auto` finds.
         price: of a bit in what the trellis minimizes; an error of half the step that a uniform quantizer has costs 1.
         guard: greatest error of a row, as a share of w H wᵀ, its outputs' power over tokens; down to 0.3 of it for rows with
             small gradients. A row beyond it becomes zero where that hardly costs more, or is given smaller steps.
@@ -57,7 +58,7 @@ class Waterfill(Quantizer):
     damping: float = Field(0.01, gt=0, le=MOST_DAMPING)
     output_damping: float = Field(0.05, gt=0, le=MOST_DAMPING)
     output_shrinkage: float = Field(0.2, ge=0, le=1)
-    trellis: Literal[1, 4, 8] = 1
+    trellis: Literal[1, 4, 8, 16, 32, 64] = 1
     price: float = Field(0.12, ge=0, le=1)
     guard: float = Field(0.1, gt=0)
 
