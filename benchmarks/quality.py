@@ -19,6 +19,7 @@ import importlib
 import itertools
 import json
 import math
+import os
 import platform
 import sys
 import time
@@ -31,6 +32,8 @@ import torch
 from generator.payload import check_decodes_to
 from generator.recipes.recipe import make_recipe
 from generator.statistics import load_statistics
+from generator.tuning import TuneOptions
+from generator.tuning.tuner import Tuner
 from generator.weights.checkpoint import load_checkpoint
 from generator.weights.encode import code
 from generator.weights.quantize import quantize_checkpoint
@@ -40,14 +43,18 @@ sys.path.insert(0, str(ROOT / "records_examples" / "stdlib_gpt"))
 EMBEDDING = {"id": "rtn", "bits": 8, "scale": "sdclip", "k": 20.0}
 RECORDS = "gptq row (records)"
 LATER = "gptq + lqer (records)"
-WATERFILL = ("waterfill", "waterfill one-sided")
+# Points of the records' recipes that waterfill is compared with.
+REFERENCES = {"the records": "gptq row k=12.85", "the later records": "gptq k=11.5/13/14, lqer"}
+TUNED = "waterfill tuned"
+STATES = {"waterfill": 8, "waterfill uniform": 1, TUNED: 64}  # of the trellis; 8 is what golfpack takes without a recipe
+WATERFILL = (*STATES, "waterfill one-sided")
 SELF = "waterfill self-generated"
 MEASURES = {"increase": "bpb", "divergence": "KL"}
 RATES = (2, 3, 4)  # bits per weight at which methods are compared
 
 
-def methods(alphas: list[float], self_alphas: list[float], ks: list[float], one_sided: bool) -> list[tuple[str, str, Any, Any]]:
-    """(family, label, quantizer of matrices, quantizer of the embedding) of every point."""
+def methods(alphas: dict[str, list[float]], ks: list[float]) -> list[tuple[str, str, Any, Any]]:
+    """(family, label, quantizer of matrices, quantizer of the embedding) of every point; `alphas` by families of waterfill."""
     points: list[tuple[str, str, Any, Any]] = [("rtn", f"rtn int{b}", f"int{b}", f"int{max(b, 6)}") for b in (8, 6, 5, 4)]
     for k in ks:
         for per in ("row", "tensor"):
@@ -70,15 +77,12 @@ def methods(alphas: list[float], self_alphas: list[float], ks: list[float], one_
             embedding = specs.pop("embedding.weight")
             family = LATER if corrected else "gptq by role"
             points.append((family, f"gptq {name}{', lqer' if corrected else ''}", {"by pattern": specs}, embedding))
-    for alpha in alphas:
-        both = {"id": "waterfill", "alpha": alpha}
-        points.append(("waterfill", f"waterfill α={alpha:g}", both, both))
-        if one_sided:
-            diagonal = {**both, "output": "diagonal"}
-            points.append(("waterfill one-sided", f"waterfill one-sided α={alpha:g}", diagonal, diagonal))
-    for alpha in self_alphas:
-        both = {"id": "waterfill", "alpha": alpha}
-        points.append((SELF, f"{SELF} α={alpha:g}", both, both))
+    for family, values in alphas.items():
+        for alpha in values:
+            both: dict[str, Any] = {"id": "waterfill", "alpha": alpha, "trellis": STATES.get(family, STATES["waterfill"])}
+            if family == "waterfill one-sided":
+                both["output"] = "diagonal"
+            points.append((family, f"{family} α={alpha:g}", both, both))
     points += [(name, name, name, "int6") for name in ("ternary", "binary")]
     return points
 
@@ -136,23 +140,41 @@ def comparisons(points: list[dict[str, Any]]) -> dict[str, Any]:
     curves: dict[str, list[dict[str, Any]]] = {}
     for point in points:
         curves.setdefault(point["family"], []).append(point)
-    records = next((point for point in points if point["label"] == "gptq row k=12.85"), None)
-    if records is None:
-        return {}
-    return {name: value for measure in MEASURES for name, value in _compared(curves, records, measure).items()}
-
-
-def _compared(curves: dict[str, list[dict[str, Any]]], records: dict[str, Any], measure: str) -> dict[str, Any]:
-    equal = MEASURES[measure]
     result: dict[str, Any] = {}
-    needed: dict[str, float] = {}
+    for measure in MEASURES:
+        for title, label in REFERENCES.items():
+            reference = next((point for point in points if point["label"] == label), None)
+            if reference is not None:
+                result |= _against_records(curves, title, reference, measure)
+        result |= _against_rates(curves, measure)
+    return result
+
+
+def _against_records(
+    curves: dict[str, list[dict[str, Any]]], title: str, reference: dict[str, Any], measure: str
+) -> dict[str, Any]:
+    equal = MEASURES[measure]
+    needed = {
+        family: interpolated(curves[family], measure, "bytes", reference[measure])
+        for family in (*WATERFILL, SELF)
+        if family in curves
+    }
+    result: dict[str, Any] = {
+        f"{family}: share of {title}' bytes at equal {equal}": found and round(found / reference["bytes"], 4)
+        for family, found in needed.items()
+    }
+    ours, sampled = needed.get("waterfill"), needed.get(SELF)
+    if ours and sampled:
+        given_up = (sampled - ours) / (reference["bytes"] - ours)
+        result[f"share of the gain over {title} given up by self-generated calibration at equal {equal}"] = round(given_up, 4)
+    return result
+
+
+def _against_rates(curves: dict[str, list[dict[str, Any]]], measure: str) -> dict[str, Any]:
+    result: dict[str, Any] = {}
     for family in (*WATERFILL, SELF):
         if family not in curves:
             continue
-        found = interpolated(curves[family], measure, "bytes", records[measure])
-        if found:
-            needed[family] = found
-        result[f"{family}: share of the records' bytes at equal {equal}"] = found and round(found / records["bytes"], 4)
         for rate in RATES:
             at = {}
             for other in curves:
@@ -163,12 +185,15 @@ def _compared(curves: dict[str, list[dict[str, Any]]], records: dict[str, Any], 
                 continue
             best = min(at, key=lambda other: at[other])
             bits = interpolated(curves[family], measure, "bits_per_weight", at[best])
-            name = f"{family}: share of the bytes of {best} at {rate} bits and equal {equal}"
+            name = f"{family}: share of the bytes of {best} at {rate} bits and equal {MEASURES[measure]}"
             result[name] = bits and round(bits / rate, 4)
-    if needed.keys() >= {"waterfill", SELF}:
-        given_up = (needed[SELF] - needed["waterfill"]) / (records["bytes"] - needed["waterfill"])
-        result[f"share of the gain given up by self-generated calibration at equal {equal}"] = round(given_up, 4)
     return result
+
+
+def calibration_of(module: Any, checkpoint: Path, sequences: int) -> Any:
+    """What a module's calibration function gives, or that of the module beside it; with so many sequences."""
+    os.environ.update(CHECKPOINT=str(checkpoint.resolve()), SEQUENCES=str(sequences))
+    return (module if hasattr(module, "calibration") else importlib.import_module("calibration")).calibration()
 
 
 def main() -> None:
@@ -183,7 +208,11 @@ def main() -> None:
     parser.add_argument("--alphas", type=float, nargs="+", default=[1.5e-5, 2.5e-5, 4e-5, 6e-5, 1e-4])
     parser.add_argument("--self-alphas", type=float, nargs="+", help="with --self-statistics; as --alphas without")
     parser.add_argument("--ks", type=float, nargs="+", default=[12.85, 22.0, 36.0])
-    parser.add_argument("--one-sided", action="store_true", help="also waterfill without feedback along rows")
+    parser.add_argument("--uniform-alphas", type=float, nargs="+", default=[], help="also waterfill without a trellis")
+    parser.add_argument("--one-sided-alphas", type=float, nargs="+", default=[], help="also without feedback along rows")
+    parser.add_argument("--tuned-alphas", type=float, nargs="+", default=[], help="also tuned, with 64 states")
+    parser.add_argument("--tune-updates", type=int, default=200)
+    parser.add_argument("--tune-sequences", type=int, default=1024)
     parser.add_argument("-o", "--output", type=Path, required=True, help="path without suffix")
     options = parser.parse_args()
     module = importlib.import_module(options.model)
@@ -202,8 +231,14 @@ def main() -> None:
     known = {name for names in statistics.names.values() for name in names}
     done = finished_points(options.output.with_suffix(".json"), weights, options.val_tokens)
     points: list[dict[str, Any]] = []
-    self_alphas = (options.self_alphas or options.alphas) if sampled is not None else []
-    for family, label, matrices, embedding in methods(options.alphas, self_alphas, options.ks, options.one_sided):
+    alphas = {
+        "waterfill": options.alphas,
+        "waterfill uniform": options.uniform_alphas,
+        "waterfill one-sided": options.one_sided_alphas,
+        SELF: (options.self_alphas or options.alphas) if sampled is not None else [],
+        TUNED: options.tuned_alphas,
+    }
+    for family, label, matrices, embedding in methods(alphas, options.ks):
         if label in done:
             points.append(done.pop(label))
             continue
@@ -215,6 +250,10 @@ def main() -> None:
         ]
         recipe = make_recipe({"rule": rules}, label, strict=False)
         quantized = quantize_checkpoint(checkpoint, recipe, sampled if family == SELF else statistics)
+        if family == TUNED:
+            calibration = calibration_of(module, options.checkpoint, options.tune_sequences)
+            tuner = Tuner.of(calibration, TuneOptions(updates=options.tune_updates))
+            quantized = tuner.tune(checkpoint, recipe, quantized, statistics).quantized
         middle = time.monotonic()
         payload = code(quantized).data
         state = quantized.state_dict()

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from importlib import import_module
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from quality import RATES, Reference, cell, shares
+from quality import RATES, Reference, calibration_of, cell, shares
 
 from generator.recipes.recipe import make_recipe
 from generator.statistics import load_statistics
@@ -45,9 +44,7 @@ def main() -> None:
     parser.add_argument("--updates", type=int, nargs="+", default=[100, 400])
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
-    os.environ.update(CHECKPOINT=str(options.checkpoint.resolve()), SEQUENCES=str(options.sequences))
     module = import_module(options.module)
-    calibration = (module if hasattr(module, "calibration") else import_module("calibration")).calibration
     checkpoint, statistics = load_checkpoint(options.checkpoint), load_statistics(options.statistics)
     if hasattr(module, "Text"):
         tokens = module.Text(options.checkpoint.with_name("tokenizer.json")).load("val")
@@ -72,7 +69,7 @@ def main() -> None:
             middle = time.process_time()
             held_out: tuple[float, ...] = ()
             if updates:
-                tuner = Tuner.of(calibration(), TuneOptions(updates=updates))
+                tuner = Tuner.of(calibration_of(module, options.checkpoint, options.sequences), TuneOptions(updates=updates))
                 tuned = tuner.tune(checkpoint, recipe, quantized, statistics)
                 quantized, held_out = tuned.quantized, (tuned.before, tuned.after)
             end = time.process_time()

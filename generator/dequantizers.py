@@ -115,6 +115,23 @@ class Grid(Dequantizer):
         return all(dtype in ("|i1", "<i2") and _broadcasts(shape, specs[0][1]) for dtype, shape in specs[1:])
 
 
+class GridGains(Dequantizer):
+    """`grid`, and factors near one of rows and columns."""
+
+    id: ClassVar[str] = "grid_gains"
+    function = staticmethod(dequantize.grid_gains)
+    roles: ClassVar[tuple[str, ...]] = (*Grid.roles, "scales", "scales")
+
+    @classmethod
+    def takes(cls, stored: str, specs: Specs) -> bool:
+        gains = specs[3:]
+        return (
+            len(specs) == len(cls.roles)
+            and Grid.takes(stored, specs[:3])
+            and all(dtype == "|i1" and _broadcasts(shape, specs[0][1]) for dtype, shape in gains)
+        )
+
+
 class _Corrected(Dequantizer):
     """Another dequantizer's elements, and a product of two narrow factors of integers.
 
@@ -175,6 +192,7 @@ class GridLowRank(_Corrected):
 
 REGISTRY: dict[str, type[Dequantizer]] = {
     "grid": Grid,
+    "grid_gains": GridGains,
     "grid_low_rank": GridLowRank,
     "groups": Groups,
     "groups_low_rank": GroupsLowRank,

@@ -43,6 +43,14 @@ def grid(symbols: Array, rows: Array, columns: Array) -> Array:
     return weights
 
 
+def grid_gains(symbols: Array, rows: Array, columns: Array, row_gains: Array, column_gains: Array) -> Array:
+    """What `grid` gives, times 1 + gain / 32 for the gains (int8) of rows and columns, which are exact in float32."""
+    weights = grid(symbols, rows, columns)
+    for gains in row_gains, column_gains:
+        weights *= 1 + gains.astype("f4") / 32
+    return weights
+
+
 def scale_low_rank(symbols: Array, scales: Array, left: Array, left_scales: Array, right: Array, right_scales: Array) -> Array:
     """What `scale` gives, and a product of two factors; see `add_product`."""
     return add_product(scale(symbols, scales), left, left_scales, right, right_scales)

@@ -118,6 +118,11 @@ def test_what_is_known_of_the_arrays() -> None:
             (symbols, np.ones((6, 1), "i1"), np.ones((1, 8), "i1")),
             [("symbols", "all", ""), ("exponents", "rows", ""), ("exponents", "columns", "")],
         ),
+        (
+            "grid_gains",
+            (symbols, *(np.ones(shape, "i1") for shape in ((6, 1), (1, 8), (6, 1), (1, 8)))),
+            [("symbols", "all", ""), *((role, along, "") for role in ("exponents", "scales") for along in ("rows", "columns"))],
+        ),
     ]
     for name, arrays, expected in known:
         fields = dequantizers.REGISTRY[name].fields("w", "bfloat16", arrays)

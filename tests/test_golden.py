@@ -107,6 +107,10 @@ DEQUANTIZED: dict[str, tuple[str, list[np.ndarray]]] = {
     "scale of a number": ("scale", [np.array(7, "i1"), np.array(0.1, "<f2")]),
     "groups": ("groups", [SYMBOLS, np.array([[0.1, 0.2, 0.3, 0.4]] * 4, "<f4")]),
     "grid": ("grid", [SYMBOLS.astype("<i2"), np.array([[-9], [2], [127], [-128]], "i1"), np.arange(-3, 3, dtype="<i2")[None]]),
+    "grid_gains": (
+        "grid_gains",
+        [SYMBOLS, *(np.array(one, "i1") for one in ([[-9], [2], [7], [-8]], [range(-3, 3)], [[-128], [127], [0], [3]], [[1]]))],
+    ),
     "scale_low_rank": ("scale_low_rank", [SYMBOLS, np.array([[0.1], [3e-5], [2], [-1]], "<f2"), *FACTORS]),
     "groups_low_rank": ("groups_low_rank", [SYMBOLS, np.array([[0.1, 0.2, 0.3, 0.4]] * 4, "<f4"), *FACTORS]),
     "grid_low_rank": ("grid_low_rank", [SYMBOLS, np.array([[-9], [2], [7], [-8]], "i1"), np.zeros((1, 6), "i1"), *FACTORS]),

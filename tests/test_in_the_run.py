@@ -64,11 +64,13 @@ def main():
         with torch.no_grad():
             model.up.weight[0, 0] += 1
     found = {}
+    updates = int(os.environ.get("UPDATES", 0))
+    tune = golfpack.TuneOptions(updates=updates) if updates else None
+    budget = int(os.environ["BUDGET"])
     try:
-        packed = golfpack.pack(
-            model, list(tokens), output=os.environ["OUTPUT"], budget=int(os.environ["BUDGET"]), carrier="zip"
-        )
-        found = {"size": packed.inspection.size, "digest": digest(packed.state_dict), "knob": packed.fit.knob}
+        packed = golfpack.pack(model, list(tokens), output=os.environ["OUTPUT"], budget=budget, tune=tune, carrier="zip")
+        fit = packed.fit
+        found = {"size": packed.inspection.size, "digest": digest(packed.state_dict), "knob": fit.knob, "tuned": fit.tuned}
     except golfpack.GolfpackError as error:
         found = {"error": str(error), "kind": type(error).__name__}
     with open(os.path.join(os.environ["SEEN"], f"{rank}.json"), "w") as file:
@@ -115,6 +117,17 @@ def test_several_processes_write_what_one_does(script: Path, alone: Path, tmp_pa
     seen = train(script, tmp_path / "run", processes)
     assert seen == [json.loads((alone / "0.json").read_text())] * processes
     assert (tmp_path / "run" / "packed" / "train_gpt.py").read_bytes() == (alone / "packed" / "train_gpt.py").read_bytes()
+
+
+def test_one_process_tunes_for_all(script: Path, alone: Path, tmp_path: Path) -> None:
+    seen = [one for count in (1, 2) for one in train(script, tmp_path / f"of {count}", count, UPDATES="12")]
+    assert seen == [seen[0]] * 3
+    assert seen[0]["tuned"]
+    output = tmp_path / "of 2" / "packed" / "train_gpt.py"
+    assert output.read_bytes() == (tmp_path / "of 1" / "packed" / "train_gpt.py").read_bytes()
+    assert 0.97 * BUDGET < seen[0]["size"] == output.stat().st_size <= BUDGET
+    assert run_python(sys.executable, output, cwd=Path("/")).strip() == seen[0]["digest"]
+    assert seen[0]["digest"] != json.loads((alone / "0.json").read_text())["digest"]
 
 
 def test_all_get_what_the_file_loads(alone: Path) -> None:
@@ -217,6 +230,32 @@ def test_what_trains_or_compiles_a_model_is_taken_off(loading: Path, model: Mode
     other = golfpack.pack(wrapped, BATCHES, output=tmp_path / "b.py", script=loading, budget=9000)
     assert (tmp_path / "a.py").read_bytes() == (tmp_path / "b.py").read_bytes()
     assert plain.state_dict.keys() == other.state_dict.keys()
+
+
+def test_tuning_in_the_run(loading: Path, model: Model, tmp_path: Path) -> None:
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    common: dict[str, Any] = {"script": loading, "tune": golfpack.TuneOptions(updates=8)}
+    packed = golfpack.pack(model, iter(BATCHES), output=tmp_path / "fitted.py", budget=9000, **common)
+    assert packed.fit is not None
+    assert packed.fit.tuned
+    recipe = {"rule": [{"pattern": "*", "min_ndim": 2, "quantizer": "int4"}, {"pattern": "*", "quantizer": "fp16"}]}
+    packed = golfpack.pack(model, BATCHES, output=tmp_path / "given.py", recipe=recipe, **common)
+    golfpack.build(loading, before, tmp_path / "plain.py", recipe=recipe)
+    loaded = golfpack.unpack(tmp_path / "given.py").state_dict
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in packed.state_dict.items())
+    plain = golfpack.unpack(tmp_path / "plain.py").state_dict
+    assert [name for name in plain if not torch.equal(plain[name], loaded[name])]
+    assert model.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    packed = golfpack.pack(model, BATCHES, output=tmp_path / "late.py", script=loading, budget=9000, tune=60, time_limit=0)
+    assert packed.fit is not None
+    assert not packed.fit.tuned
+    with pytest.raises(golfpack.InputError, match="tuning needs batches"):
+        golfpack.pack(model, output=tmp_path / "none.py", **common)
+    for tune in (0, "long", True):
+        with pytest.raises(golfpack.InputError, match="a number of seconds above 0"):
+            golfpack.Packer(tmp_path / "none.py", script=loading, tune=tune)
+    assert not (tmp_path / "none.py").exists()
 
 
 def test_a_recipe_without_a_mark_is_packed_as_it_is(loading: Path, model: Model, tmp_path: Path) -> None:

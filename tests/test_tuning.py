@@ -6,9 +6,11 @@ import hashlib
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from helpers import run_python
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 
 from generator.calibration import collect_statistics, language_model_loss, plain_logits
 from generator.errors import InputError
+from generator.quantizers import Quantized
 from generator.recipes.forms import as_recipe, statistics_recipe
 from generator.recipes.recipe import Recipe
 from generator.statistics import Statistics
@@ -24,6 +27,7 @@ from generator.tuning import TuneOptions
 from generator.tuning.objective import Sequences
 from generator.tuning.parameters import ModelWeights
 from generator.tuning.rounds import ROUNDS, rounds_of
+from generator.tuning.trained import Gains
 from generator.tuning.tuner import Tuner
 from generator.weights.checkpoint import Checkpoint, from_state_dict
 from generator.weights.encode import code, prove
@@ -114,6 +118,45 @@ def test_what_is_packed_is_what_was_tuned(model, batches, checkpoint, recipe, pl
     for name in ("table", "fixed"):
         assert torch.equal(tuned.quantized.state_dict()[name], plain.state_dict()[name])
     assert not torch.equal(loaded.gain, plain.state_dict()["gain"])
+
+
+def stacked(dequantizer: str) -> Quantized:
+    """Two matrices of 4 rows and 5 columns."""
+    symbols = np.arange(-20, 20).reshape(2, 4, 5).astype("i1")
+    exponents = (np.arange(8).reshape(2, 4, 1).astype("i1"), np.arange(-3, 2).reshape(1, 1, 5).astype("i1"))
+    scales = (np.linspace(0.1, 0.9, 8).reshape(2, 4, 1).astype("<f2"),)
+    return Quantized(dequantizer, "float32", "bfloat16", (symbols, *(exponents if dequantizer == "grid" else scales)))
+
+
+@pytest.mark.parametrize("dequantizer", ["grid", "scale"])
+def test_gains_take_the_gradient_of_the_weight(dequantizer: str) -> None:
+    quantized = stacked(dequantizer)
+    value = quantized.tensor().float()
+    gains = Gains(quantized, value)
+    generator = torch.Generator().manual_seed(0)
+    target = torch.randn(value.shape, generator=generator)
+    for factors in gains.parameters:
+        factors.copy_(1 + 0.1 * torch.randn(factors.shape, generator=generator)).requires_grad_(True)
+    expected = torch.autograd.grad((gains.value() * target).sum(), gains.parameters)
+    gains.take(target)
+    for factors, one in zip(gains.parameters, expected, strict=True):
+        assert factors.grad is not None
+        torch.testing.assert_close(factors.grad, one)
+
+
+@pytest.mark.parametrize("dequantizer", ["grid", "scale"])
+def test_gains_are_stored(dequantizer: str) -> None:
+    quantized = stacked(dequantizer)
+    gains = Gains(quantized, quantized.tensor().float())
+    assert torch.equal(gains.quantized().tensor(), quantized.tensor())
+    assert gains.quantized().dequantizer == dequantizer
+    for factors in gains.parameters:
+        factors += torch.linspace(-0.2, 0.2, factors.numel()).reshape(factors.shape)
+    stored = replace(gains.quantized(), dtype="float32").tensor()
+    torch.testing.assert_close(stored, gains.value(), rtol=0.04, atol=0)  # half a step of each factor
+    assert float((stored - gains.value()).abs().max()) > 0
+    gains.parameters[0].fill_(1e9)
+    assert torch.isfinite(gains.quantized().tensor()).all()
 
 
 def test_without_a_gain_it_is_the_plain_one(model, batches, checkpoint, statistics) -> None:

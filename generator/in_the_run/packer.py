@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from generator.audit.inspection import Inspection
-from generator.calibration import collect_statistics, language_model_loss
+from generator.calibration import collect_statistics, language_model_loss, plain_logits
 from generator.calibration.collectors import Loss
+from generator.calibration.language_model import Logits
 from generator.deadline import Deadline
 from generator.defaults import BUDGET
 from generator.errors import InputError
@@ -30,7 +31,11 @@ from generator.recipes.marks import find_knob, find_searched, has_knob, with_val
 from generator.recipes.recipe import make_recipe
 from generator.search.fitting import check_budget, search_recipe
 from generator.search.results import Fit
+from generator.search.tuned import SHARE, searching, tune_fit
 from generator.specs import check_table
+from generator.tuning import TuneOptions
+from generator.tuning.tuner import Tuner
+from generator.user_code import call
 from generator.visible import shown
 from generator.weights.checkpoint import from_state_dict
 from generator.weights.encode import encode_quantized
@@ -70,8 +75,10 @@ class Packer:
         script: str | Path | None = None,
         recipe: Mapping[str, Any] | str | Path | None = None,
         loss: Loss | None = None,
+        logits: Logits = plain_logits,
         statistics: Literal["token", "sequence"] = "sequence",
         seed: int = 0,
+        tune: float | TuneOptions | None = None,
         time_limit: float | None = None,
         progress: Listener | None = None,
         **packing: Unpack[PackingOptions],
@@ -85,15 +92,17 @@ class Packer:
             recipe: a table or a TOML file, in which one knob may be marked to be fitted; None to fit `waterfill` where the
                 calibration tells of a tensor.
             loss: `loss(model, batch)`, summed over the batch's tokens; None for `language_model_loss()`.
+            logits: `logits(model, tokens)`, for tuning.
             statistics: per "token", or per "sequence", which takes two passes over the batches.
             seed: of the calibration's sampling.
-            time_limit: seconds that `pack` may take: calibration and search end in time with the best that there is. One batch
-                and one point of the search are always made, however long that takes.
+            tune: seconds for which rank 0 tunes what was quantized, on the batches of the calibration; None not to.
+            time_limit: seconds that `pack` may take: calibration, search and tuning end in time with the best that there is.
+                One batch and one point of the search are always made, however long that takes.
             progress: told of each step on rank 0; see `generator.progress`.
             packing: as for `generator.build`.
 
         Raises:
-            InputError: the script or the recipe is unusable, or the output can't be written.
+            InputError: the script, the recipe or an option is unusable, or the output can't be written.
         """
         check_budget(budget)
         Deadline.after(time_limit)  # that it is a limit
@@ -101,6 +110,7 @@ class Packer:
             raise InputError("the loss must be a function of the model and a batch")
         if statistics not in ("token", "sequence"):
             raise InputError(f"the statistics must be 'token' or 'sequence', not {shown(statistics)}")
+        self._tune = tune if isinstance(tune, TuneOptions) else None if tune is None else TuneOptions(seconds=tune)
         self._table = _read_recipe(recipe) if recipe is not None else None
         self._job: Job | None = None
         if _leads():
@@ -108,6 +118,7 @@ class Packer:
             self._job.emitter.check_weights(True)
         self._budget = budget
         self._loss = loss or language_model_loss()
+        self._logits = logits
         self._kind = statistics
         self._seed = seed
         self._time_limit = time_limit
@@ -130,6 +141,8 @@ class Packer:
             checkpoint = from_state_dict(module.state_dict(), "the model")
             check_alike(checkpoint, ranks)
             statistics = None
+            if self._tune is not None:
+                batches = _kept(batches)  # they are asked for once more
             if batches is not None:
                 with evaluating(module):
                     statistics = collect_statistics(
@@ -143,19 +156,31 @@ class Packer:
                         progress=self._progress,
                     )
             source = Source(checkpoint, statistics, Memory())
-            inspection, fit, data = ranks.lead(lambda: self._lead(source, Shared(ranks, source), deadline), source)
+
+            inspection, fit, data = ranks.lead(
+                lambda: self._lead(module, source, batches, Shared(ranks, source), deadline), source
+            )
         return Packed(inspection, decode_payload(data), fit)
 
-    def _lead(self, source: Source, workers: Workers, deadline: Deadline) -> tuple[Inspection, Fit | None, bytes]:
+    def _lead(
+        self, module: nn.Module, source: Source, batches: Iterable[Any] | None, workers: Workers, deadline: Deadline
+    ) -> tuple[Inspection, Fit | None, bytes]:
         """What rank 0 does: all but the calibration."""
         job = self._job
         assert job is not None
-        fit, payload = self._payload(job, source, workers, deadline)
+        if self._tune is None:
+            fit, payload = self._payload(job, source, None, workers, deadline)
+        else:
+            with evaluating(module):
+                tuner = Tuner.of((module, batches, self._loss, self._logits), self._tune, self._progress)
+                fit, payload = self._payload(job, source, tuner, workers, deadline)
         inspection = job.finish(payload, job.emit(payload, self._progress), self._budget, None, self._progress)
         return inspection, fit, payload.data
 
-    def _payload(self, job: Job, source: Source, workers: Workers, deadline: Deadline) -> tuple[Fit | None, Payload]:
-        """Fitted where the recipe marks a knob."""
+    def _payload(
+        self, job: Job, source: Source, tuner: Tuner | None, workers: Workers, deadline: Deadline
+    ) -> tuple[Fit | None, Payload]:
+        """Fitted where the recipe marks a knob, and tuned if there is a tuner, and time for it."""
         checkpoint, statistics = source.checkpoint, source.statistics
         table, title = self._table or (None, "")
         if table is None and statistics is not None:
@@ -163,18 +188,20 @@ class Packer:
         if table is None or not has_knob(table):
             recipe = as_recipe(table, statistics)
             quantized = quantize_checkpoint(checkpoint, recipe, statistics, None, self._progress, workers)
+            if tuner is not None and not deadline.passed:
+                limit = deadline.within(SHARE)
+                quantized = tuner.tune(checkpoint, recipe, quantized, statistics, self._progress, limit).quantized
             return None, encode_quantized(quantized, self._progress)
-        fit = search_recipe(
-            checkpoint,
-            table,
-            title,
-            statistics=statistics,
-            budget=self._budget,
-            size=lambda payload: job.emit(payload, self._progress).written.size,
-            progress=self._progress,
-            workers=workers,
-            deadline=deadline,
-        )
+        common: dict[str, Any] = {
+            "statistics": statistics,
+            "budget": self._budget,
+            "size": lambda payload: job.emit(payload, self._progress).written.size,
+            "progress": self._progress,
+            "workers": workers,
+        }
+        fit = search_recipe(checkpoint, table, title, deadline=searching(deadline, tuner), **common)
+        if tuner is not None and not deadline.passed:
+            fit = tune_fit(fit, table, checkpoint, tuner, deadline=deadline, **common)
         assert fit.payload is not None
         return fit.without_payload(), fit.payload
 
@@ -188,6 +215,18 @@ def pack(
 ) -> Packed:
     """Pack a model from within its training run: `Packer(output, **options).pack(model, batches)`."""
     return Packer(output, **options).pack(model, batches)
+
+
+def _kept(batches: Iterable[Any] | None) -> list[Any]:
+    """All of them.
+
+    Raises:
+        InputError: there are none.
+    """
+    if batches is None:
+        raise InputError("tuning needs batches")
+    kept: list[Any] = call("the batches can't be made", list, batches)
+    return kept
 
 
 def _read_recipe(recipe: Mapping[str, Any] | str | Path) -> tuple[dict[str, Any], str]:

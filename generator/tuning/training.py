@@ -13,10 +13,10 @@ from generator.calibration.language_model import Logits
 from generator.deadline import Deadline
 from generator.tuning.objective import Sequences, divergence, predict
 from generator.tuning.parameters import ModelWeights
+from generator.tuning.trained import Trained
 
 BETAS = (0.9, 0.95)
 WARM_UP = 5  # updates
-LEAST = 1e-3  # size of a weight's elements, of which the rate is a share, where they are smaller
 
 
 @dataclass(frozen=True)
@@ -55,18 +55,17 @@ class Teacher:
 
 
 class Training:
-    """Adam on some weights, in steps that are a share of each weight's size.
+    """Adam on some weights.
 
     Attributes:
-        values: of all weights, by first names; those that are trained change in place.
+        values: of all weights, by first names; those that are trained change.
     """
 
-    def __init__(self, teacher: Teacher, values: dict[str, Tensor], rates: Mapping[str, float]):
+    def __init__(self, teacher: Teacher, values: dict[str, Tensor], trained: Mapping[str, Trained]):
         self.values = values
-        self._teacher = teacher
-        self._names = list(rates)
-        self._rates = [rate * max(LEAST, float(values[name].double().square().mean().sqrt())) for name, rate in rates.items()]
-        groups = [{"params": [values[name]], "lr": rate} for name, rate in zip(self._names, self._rates, strict=True)]
+        self._teacher, self._trained = teacher, trained
+        self._rates = [one.rate for one in trained.values()]
+        groups = [{"params": one.parameters, "lr": one.rate} for one in trained.values()]
         self._optimizer = torch.optim.Adam(groups, betas=BETAS) if groups else None
 
     def run(self, parts: Iterator[Tensor], updates: int | None, deadline: Deadline) -> Iterator[float]:
@@ -91,7 +90,7 @@ class Training:
     def _update(self, tokens: Tensor, share: float) -> float:
         teacher, optimizer = self._teacher, self._optimizer
         assert optimizer is not None
-        parameters = [place for name in self._names for place in teacher.weights.places[name]]
+        parameters = [place for name in self._trained for place in teacher.weights.places[name]]
         with _half(teacher.model):
             known = teacher.known(tokens, self.values)
             for parameter in parameters:
@@ -99,8 +98,8 @@ class Training:
             with torch.enable_grad():
                 loss = divergence(known, predict(teacher.model, teacher.logits, tokens))
                 loss.backward()  # type: ignore[no-untyped-call]
-        for name in self._names:
-            self.values[name].grad = teacher.weights.gradient(name)
+        for name, one in self._trained.items():
+            one.take(teacher.weights.gradient(name))
         for parameter in parameters:
             parameter.requires_grad_(False)
             parameter.grad = None
@@ -108,6 +107,7 @@ class Training:
             group["lr"] = rate * share
         optimizer.step()
         optimizer.zero_grad()
+        self.values.update((name, one.value()) for name, one in self._trained.items())
         return float(loss.detach())
 
 

@@ -20,6 +20,7 @@ from generator.tuning.objective import Sequences
 from generator.tuning.options import TuneOptions
 from generator.tuning.parameters import ModelWeights
 from generator.tuning.rounds import rounds_of
+from generator.tuning.trained import KEPT_RATE, RATE, Gains, Trained, Whole, has_gains
 from generator.tuning.training import Teacher, Training
 from generator.user_code import call
 from generator.weights.checkpoint import Checkpoint
@@ -28,9 +29,7 @@ from generator.weights.workers import Alone, Source
 
 Correct = Callable[[QuantizedCheckpoint], "Recipe | None"]
 
-RATE = 1e-3  # of a matrix's size, by which its elements change at most in an update
-GAIN_RATE = 2e-3  # the same for what stays float
-LAST = 2  # rounds that the last one, in which only what stays float is trained, counts as
+LAST = 2  # rounds that the last one, when everything is quantized, counts as
 PAUSE = 8  # updates between two looks at what is held out in the last round, …
 PATIENCE = 4  # … and looks without a gain after which it ends
 
@@ -150,6 +149,7 @@ class _Tuning:
         # Those are stored as they are, or in a shorter floating dtype: training goes on until the end.
         self.kept = [name for name in trained if plain.tensors[name].dequantizer == "keep"]
         self.rounds = rounds_of(checkpoint, [name for name in trained if name not in self.kept])
+        self.gains: dict[str, Gains] = {}
         if not self.kept and not self.rounds:
             raise InputError("nothing of the model can be tuned: no parameter that is packed requires gradients")
 
@@ -163,19 +163,20 @@ class _Tuning:
                 results |= self._quantize(group)
                 later = later[len(group) :]
                 while self.correct is not None and not later:
-                    other = self.correct(replace(self.plain, tensors=results | self._quantize(self.kept)))
+                    other = self.correct(replace(self.plain, tensors=self._stored(results)))
                     if other is None:
                         break
                     self.choices = other.choose(self.checkpoint.tensors, self.checkpoint.names)
                     results |= self._quantize(group)
-                self.values |= self._loaded({name: results[name] for name in group})
+                self._show({name: results[name] for name in group})
                 if later:
                     self._train(stage, [*later, *self.kept], 1 / (len(self.rounds) - 1 - number + LAST))
             if self.rounds and self._judge(results)[0] >= before:
-                stage.log.info("the rounds gained nothing; only what stays float is trained")
+                stage.log.info("the rounds gained nothing; only gains and what stays float are trained")
                 results = dict(self.plain.tensors)
-                self.values |= self._loaded(results) | {name: self.teacher.weights.value(name) for name in self.kept}
-            after, results = self._train_kept(stage, results)
+                self._show({name: results[name] for group in self.rounds for name in group})
+                self.values |= {name: self.teacher.weights.value(name) for name in self.kept}
+            after, results = self._train_rest(stage, results)
             if not after < before:
                 stage.log.info("no gain: %.6f nats per token on what is held out, %.6f without tuning", after, before)
                 return Tuned(self.plain, before, before, self.updates)
@@ -183,12 +184,18 @@ class _Tuning:
             return Tuned(replace(self.plain, tensors=results), before, after, self.updates)
 
     def _train(self, stage: Stage, names: list[str], share: float) -> None:
-        """Train some weights for a share of what is left."""
+        """Train some weights, and the gains there are, for a share of what is left."""
         for _ in self._updates(stage, names, share):
             pass
 
-    def _train_kept(self, stage: Stage, results: dict[str, Quantized]) -> tuple[float, dict[str, Quantized]]:
-        """Train what stays float, until what is held out gains no more; the best of it, as it will be loaded."""
+    def _show(self, results: dict[str, Quantized]) -> None:
+        """Have the model use what was quantized, and train its gains from now on."""
+        loaded = self._loaded(results)
+        self.values |= loaded
+        self.gains |= {name: Gains(one, loaded[name]) for name, one in results.items() if has_gains(one)}
+
+    def _train_rest(self, stage: Stage, results: dict[str, Quantized]) -> tuple[float, dict[str, Quantized]]:
+        """Train gains and what stays float, until what is held out gains no more; the best of it, as it will be loaded."""
         best = self._judge(results)
         waited = 0
         for done, _ in enumerate(self._updates(stage, self.kept, 1.0)):
@@ -203,12 +210,17 @@ class _Tuning:
 
     def _judge(self, results: dict[str, Quantized]) -> tuple[float, dict[str, Quantized]]:
         """The divergence on what is held out of the model as it would be loaded now, and that model."""
-        found = results | self._quantize(self.kept)
+        found = self._stored(results)
         return self.teacher.held_out(self._loaded(found)), found
 
+    def _stored(self, results: dict[str, Quantized]) -> dict[str, Quantized]:
+        """What is quantized so far as it would be stored now, and what stays float."""
+        return results | {name: one.quantized() for name, one in self.gains.items()} | self._quantize(self.kept)
+
     def _updates(self, stage: Stage, names: list[str], share: float) -> Iterator[float]:
-        rates = [(name, GAIN_RATE if name in self.kept else RATE) for name in names]
-        training = Training(self.teacher, self.values, dict(rates))
+        whole = {name: Whole(self.values[name], KEPT_RATE if name in self.kept else RATE) for name in names}
+        trained: dict[str, Trained] = {**whole, **self.gains}
+        training = Training(self.teacher, self.values, trained)
         updates = None if self.most is None else round((self.most - self.updates) * share)
         deadline = self.deadline.within(share) if self.deadline else self.deadline
         for loss in training.run(self.parts, updates, deadline):
