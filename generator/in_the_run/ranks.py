@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
@@ -18,6 +19,8 @@ from generator.errors import CheckError
 
 Result = TypeVar("Result")
 Share = Callable[..., Any]  # (context, *arguments) → result; a function that pickle finds by its name
+
+PATIENCE = timedelta(days=1)  # with rank 0, which may be asked to tune for hours; torchrun ends all when one dies
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Ranks:
         several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
         self.size = dist.get_world_size() if several else 1
         self.rank = dist.get_rank() if several else 0
-        self._group = dist.new_group(backend="gloo") if several else None
+        self._group = dist.new_group(backend="gloo", timeout=PATIENCE) if several else None
         self._context: Any = None
 
     def __enter__(self) -> Ranks:
