@@ -44,10 +44,10 @@ def grid(symbols: Array, rows: Array, columns: Array) -> Array:
 
 
 def grid_gains(symbols: Array, rows: Array, columns: Array, row_gains: Array, column_gains: Array) -> Array:
-    """What `grid` gives, times 1 + gain / 32 for the gains (int8) of rows and columns, which are exact in float32."""
+    """What `grid` gives, times 1 + gain / 64 for the gains (int8) of rows and columns, which are exact in float32."""
     weights = grid(symbols, rows, columns)
     for gains in row_gains, column_gains:
-        weights *= 1 + gains.astype("f4") / 32
+        weights *= 1 + gains.astype("f4") / 64
     return weights
 
 

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from generator.quantizers import Quantized
+from runtime_stub.split import Array
 
-RATE = 1e-3  # of a weight's size, by which its elements change at most in an update
+RATE = 2e-3  # of a weight's size, by which its elements change at most in an update
 KEPT_RATE = 2e-3  # the same for what stays float
 GAIN_RATE = 2e-3  # by which a factor changes at most
 LEAST = 1e-3  # size of a weight's elements, of which the rate is a share, where they are smaller
-FINENESS = 32  # steps of a factor in one; `runtime_stub.dequantize.grid_gains` has the same
+GUESS = 0.02  # standard deviation of factors as training leaves them, about
+FINENESS = 64  # steps of a factor in one; `runtime_stub.dequantize.grid_gains` has the same
 
 
 class Trained(ABC):
@@ -97,9 +99,20 @@ class Gains(Trained):
                 scaled = (scales * factors[0].numpy()).astype(scales.dtype)
             return replace(known, arrays=(known.arrays[0], np.where(np.isfinite(scaled), scaled, scales)))
         gains = tuple(((one - 1) * FINENESS).round().clamp(-128, 127).to(torch.int8).numpy() for one in factors)
-        if not any(map(np.any, gains)):
-            return known
-        return replace(known, dequantizer="grid_gains", arrays=known.arrays + gains)
+        return _with_gains(known, gains) if any(map(np.any, gains)) else known
+
+
+def guessed(quantized: Quantized) -> Quantized:
+    """About what a tensor that `has_gains` becomes by training them, as far as its size goes."""
+    if quantized.dequantizer != "grid":
+        return quantized
+    generator = np.random.default_rng(0)
+    deviations = (generator.normal(0, GUESS * FINENESS, array.shape) for array in quantized.arrays[1:])
+    return _with_gains(quantized, tuple(np.rint(one).astype("i1") for one in deviations))
+
+
+def _with_gains(quantized: Quantized, gains: tuple[Array, ...]) -> Quantized:
+    return replace(quantized, dequantizer="grid_gains", arrays=quantized.arrays + gains)
 
 
 def has_gains(quantized: Quantized) -> bool:

@@ -20,7 +20,7 @@ from generator.tuning.objective import Sequences
 from generator.tuning.options import TuneOptions
 from generator.tuning.parameters import ModelWeights
 from generator.tuning.rounds import rounds_of
-from generator.tuning.trained import KEPT_RATE, RATE, Gains, Trained, Whole, has_gains
+from generator.tuning.trained import KEPT_RATE, RATE, Gains, Trained, Whole, guessed, has_gains
 from generator.tuning.training import Teacher, Training
 from generator.user_code import call
 from generator.weights.checkpoint import Checkpoint
@@ -163,7 +163,8 @@ class _Tuning:
                 results |= self._quantize(group)
                 later = later[len(group) :]
                 while self.correct is not None and not later:
-                    other = self.correct(replace(self.plain, tensors=self._stored(results)))
+                    coming = {name: guessed(results[name]) for name in group if has_gains(results[name])}
+                    other = self.correct(replace(self.plain, tensors=self._stored(results) | coming))
                     if other is None:
                         break
                     self.choices = other.choose(self.checkpoint.tensors, self.checkpoint.names)
@@ -172,10 +173,10 @@ class _Tuning:
                 if later:
                     self._train(stage, [*later, *self.kept], 1 / (len(self.rounds) - 1 - number + LAST))
             if self.rounds and self._judge(results)[0] >= before:
-                stage.log.info("the rounds gained nothing; only gains and what stays float are trained")
+                stage.log.info("the rounds gained nothing; only what stays float is trained")
                 results = dict(self.plain.tensors)
-                self._show({name: results[name] for group in self.rounds for name in group})
-                self.values |= {name: self.teacher.weights.value(name) for name in self.kept}
+                self.gains = {}  # they take bytes that nobody has left
+                self.values |= self._loaded(results) | {name: self.teacher.weights.value(name) for name in self.kept}
             after, results = self._train_rest(stage, results)
             if not after < before:
                 stage.log.info("no gain: %.6f nats per token on what is held out, %.6f without tuning", after, before)
