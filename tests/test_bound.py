@@ -68,6 +68,13 @@ def test_rows_of_zeros_are_counted(white) -> None:
     assert found.bits >= found.bound
 
 
+def test_rows_that_the_guard_refines_are_counted(white) -> None:
+    [free], [guarded] = rates(white, alpha=0.2, guard=9.0), rates(white, alpha=0.2, guard=0.002)
+    assert free.refined_rows == 0
+    assert 0 < guarded.refined_rows <= 2 * SIDE
+    assert guarded.loss < free.loss
+
+
 def test_tensors_that_are_not_told_of_are_no_role(white) -> None:
     weights, statistics = white
     quantized = quantize_checkpoint(
@@ -86,6 +93,7 @@ def test_analyze_shows_them(golfpack, white, tmp_path: Path) -> None:
     assert result.status == 0, result.err
     [role] = json.loads(result.out)["roles"]
     assert role["bits"] > role["bound"]
+    assert role["refined_rows"] >= 0
     shown = golfpack(*arguments).out
     assert "Gaussian bound" in shown
     assert "blocks.*.w" in shown

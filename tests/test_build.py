@@ -241,3 +241,16 @@ def test_loader_for_int6_and_lzma_is_small(tmp_path: Path, script: Path, checkpo
 
 def test_doctest_of_the_api() -> None:
     assert doctest.testmod(generator).failed == 0
+
+
+def test_rows_of_zeros_are_told(golfpack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = {"w": torch.eye(8).repeat(1, 3), "norm": torch.zeros(8), "kept": torch.zeros(4, 4)}
+    weights["w"][2:5] = 0
+    recipe = {"rule": [{"pattern": "kept", "quantizer": "keep"}, {"pattern": "*", "quantizer": "int4"}]}
+    script, output = tmp_path / "script.py", tmp_path / "out.py"
+    script.write_text("from runtime_stub import load_state_dict\nprint(load_state_dict().keys())\n")
+    generator.build(script, weights, output, recipe=recipe)
+    found = {share.names[0]: share.zero_rows for share in generator.inspect(output).tensors}
+    assert found == {"w": 3, "norm": 0, "kept": 0}
+    monkeypatch.setenv("COLUMNS", "200")
+    assert "int4, 3 rows of zeros" in golfpack("inspect", output).out

@@ -42,6 +42,7 @@ class TensorShare:
     codecs: list[str]
     bytes: int
     bits_per_element: float
+    zero_rows: int  # rows, along the last dimension, of integers that are all zero
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,7 @@ def _tensors(artifact: Artifact) -> list[TensorShare]:
                 [str(streams[stream]) for stream, _ in places],
                 round(size),
                 8 * size / elements.size if elements.size else 0.0,
+                int((~elements.any(-1)).sum()) if tensor.dequantizer != "keep" and elements.ndim > 1 else 0,
             )
         )
     return shares

@@ -81,11 +81,11 @@ def print_roles(console: Console, roles: list[RoleRate]) -> None:
         title="bits per weight, and the Gaussian bound at the same expected loss", box=box.SIMPLE_HEAD, title_justify="left"
     )
     table.add_column("role", overflow="fold", min_width=16)
-    for column in ("weights", "zero rows", "expected loss", "bits", "bound", "above it"):
+    for column in ("weights", "zero rows", "refined", "expected loss", "bits", "bound", "above it"):
         table.add_column(column, justify="right")
     for one in roles:
         zeros, rows = one.zero_rows
-        cells = (f"{one.weights:,}", f"{zeros:,}/{rows:,}", f"{one.loss:.3g}")
+        cells = (f"{one.weights:,}", f"{zeros:,}/{rows:,}", f"{one.refined_rows:,}", f"{one.loss:.3g}")
         table.add_row(plain(one.role), *cells, *(f"{bits:.3f}" for bits in (one.bits, one.bound, one.bits - one.bound)))
     console.print(table)
 

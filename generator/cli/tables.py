@@ -78,7 +78,7 @@ def print_tensors(console: Console, inspection: Inspection, limit: int | None = 
             plain(" = ".join(tensor.names)),
             "×".join(map(str, tensor.shape)) or "scalar",
             plain(tensor.dtype),
-            plain(tensor.quantizer),
+            plain(tensor.quantizer) + (f", {tensor.zero_rows:,} rows of zeros" if tensor.zero_rows else ""),
             plain("+".join(dict.fromkeys(tensor.codecs))),
             f"{tensor.bytes:,}",
             f"{tensor.bits_per_element:.3f}",

@@ -38,6 +38,7 @@ class RoleRate:
         role: their name, numbers replaced by *.
         weights: how many there are.
         zero_rows: rows of outputs that hold nothing but zeros, and how many rows there are.
+        refined_rows: rows that were given smaller steps to protect them, as `waterfill`'s guard does.
         loss: expected increase of the loss, by the statistics, in their unit.
         bits: per weight, symbols and row classes by ideal tables.
         bound: bits per weight that the Gaussian bound asks for at this loss.
@@ -46,6 +47,7 @@ class RoleRate:
     role: str
     weights: int
     zero_rows: tuple[int, int]
+    refined_rows: int
     loss: float
     bits: float
     bound: float
@@ -90,7 +92,8 @@ def _role(
             found = _matrix(matrix, result - matrix, one)
             loss, bound = loss + found[0], bound + found[1]
             zeros, rows = zeros + int((~result.any(1)).sum()), rows + len(result)
-    return RoleRate(role, weights, (zeros, rows), loss, 8 * Chain(codec).rate(fields) / weights, bound / weights)
+    refined = sum(quantized[name].refined for name in names)
+    return RoleRate(role, weights, (zeros, rows), refined, loss, 8 * Chain(codec).rate(fields) / weights, bound / weights)
 
 
 def _matrix(weights: Tensor, errors: Tensor, known: MatrixStatistics) -> tuple[float, float]:

@@ -29,12 +29,14 @@ class Quantized:
         stored: torch dtype of those elements, without "torch.".
         dtype: torch dtype of the tensor as it is loaded.
         arrays: what the codecs store, in the order in which the dequantizer takes them.
+        refined: rows that were given smaller steps than the rate asks for, to protect them; not stored.
     """
 
     dequantizer: str
     stored: str
     dtype: str
     arrays: tuple[Array, ...]
+    refined: int = 0
 
     def fields(self, name: str) -> list[Field]:
         """The arrays of the tensor of this name, with what is known of each."""

@@ -20,7 +20,8 @@ from generator.quantizers.trellis import FINER, Trellis
 from generator.quantizers.water_grid import QUARTERS, Columns, WaterGrid, columns_of, power_of_two
 from generator.statistics import TensorStatistics
 
-_Arrays: TypeAlias = tuple[Tensor, Tensor, Tensor]  # symbols, row exponents, column exponents
+# Symbols, row exponents, column exponents; and how many rows the guard gave smaller steps.
+_Arrays: TypeAlias = tuple[Tensor, Tensor, Tensor, int]
 
 UNSEEN_STEP = 0.5  # of a matrix that calibration never used, in standard deviations
 
@@ -81,7 +82,7 @@ class Waterfill(Quantizer):
     ) -> Quantized:
         """What `make` gives for each matrix, as the arrays of the tensor."""
         found = spread(make, matrices)
-        symbols, rows, columns = zip(*found, strict=True) if found else ((), (), ())
+        symbols, rows, columns, refined = zip(*found, strict=True) if found else ((), (), (), ())
         lead = tensor.shape[:-2]
         outputs, inputs = symbols[0].shape if found else (0, 0)
         shape, row_shape, column_shape = (
@@ -92,17 +93,18 @@ class Waterfill(Quantizer):
             integers(name, join(rows, row_shape, transposed)),
             integers(name, join(columns, column_shape, transposed)),
         )
-        return Quantized("grid", "float32", dtype_name(tensor.dtype), arrays)
+        return Quantized("grid", "float32", dtype_name(tensor.dtype), arrays, sum(refined))
 
     def _matrix(self, matrix: Calibrated) -> _Arrays:
-        """Symbols (out, in), row exponents (out, 1) and column exponents (1, in), as float32 integers."""
+        """Symbols (out, in), exponents of rows (out, 1) and columns (1, in), as float32 integers; how many rows are refined."""
         if matrix.unused:
             return self._unseen(matrix.weights, matrix.mask)
         columns, grid, wanted, moment = self._prepare(matrix)
         symbols, rows = grid.round_rows(wanted)
+        refined = int(((rows < wanted) & symbols.any(1)).sum())
         if moment is not None:
             grid.couple(moment(), ((rows == wanted) & symbols.any(1)).nonzero()[:, 0], symbols, rows)
-        return _in_place(symbols, rows, columns)
+        return *_in_place(symbols, rows, columns), refined
 
     def _sample_matrix(self, matrix: Calibrated, share: float) -> _Arrays:
         """The same of some rows. What other rows feed to them is drawn as noise of the variance that it has."""
@@ -114,7 +116,7 @@ class Waterfill(Quantizer):
         if moment is not None:
             coupled = (rows == wanted[numbers]) & symbols.any(1)
             grid.couple_some(moment, numbers, coupled, symbols, rows)
-        return _in_place(symbols, rows, columns)
+        return *_in_place(symbols, rows, columns), 0
 
     @property
     def _path(self) -> Trellis | None:
@@ -128,11 +130,11 @@ class Waterfill(Quantizer):
         rows, columns = matrix.new_full((outputs, 1), exponent), matrix.new_zeros(1, inputs)
         if self._path is not None and matrix.numel():
             rows -= FINER
-            return self._path.round(matrix, power_of_two(rows), None, torch.eye(inputs).double(), mask), rows, columns
+            return self._path.round(matrix, power_of_two(rows), None, torch.eye(inputs).double(), mask), rows, columns, 0
         symbols = (matrix / 2 ** (exponent / QUARTERS)).round()
         if mask is not None:
             symbols *= mask
-        return symbols, rows, columns
+        return symbols, rows, columns, 0
 
     def _prepare(self, matrix: Calibrated) -> tuple[Columns, WaterGrid, Tensor, Callable[[], Tensor] | None]:
         """Columns, grid and wanted exponents of the rows; and what gives the moment of their gradients, if they are coupled."""
@@ -152,7 +154,7 @@ class Waterfill(Quantizer):
         return columns, grid, grid.row_exponents(gradients.rsqrt()), moment if coupled else None
 
 
-def _in_place(symbols: Tensor, rows: Tensor, columns: Columns) -> _Arrays:
+def _in_place(symbols: Tensor, rows: Tensor, columns: Columns) -> tuple[Tensor, Tensor, Tensor]:
     """Arrays with the columns where they were."""
     back = torch.argsort(columns.factor.order)
     return symbols[:, back], rows[:, None].float(), columns.exponents[back][None].float()

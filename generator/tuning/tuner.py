@@ -31,7 +31,7 @@ Correct = Callable[[QuantizedCheckpoint], "Recipe | None"]
 
 LAST = 2  # rounds that the last one, when everything is quantized, counts as
 PAUSE = 8  # updates between two looks at what is held out in the last round, …
-PATIENCE = 4  # … and looks without a gain after which it ends
+PATIENCE = 12  # … and looks without a gain after which it ends
 
 
 @dataclass(frozen=True)
