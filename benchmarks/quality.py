@@ -21,13 +21,16 @@ import json
 import math
 import os
 import platform
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 
 from generator.payload import check_decodes_to
 from generator.recipes.recipe import make_recipe
@@ -49,6 +52,7 @@ TUNED = "waterfill tuned"
 STATES = {"waterfill": 8, "waterfill uniform": 1, TUNED: 64}  # of the trellis; 8 is what golfpack takes without a recipe
 WATERFILL = (*STATES, "waterfill one-sided")
 SELF = "waterfill self-generated"
+NNCODEC = "NNCodec"
 MEASURES = {"increase": "bpb", "divergence": "KL"}
 RATES = (2, 3, 4)  # bits per weight at which methods are compared
 
@@ -213,6 +217,8 @@ def main() -> None:
     parser.add_argument("--tuned-alphas", type=float, nargs="+", default=[], help="also tuned, with 64 states")
     parser.add_argument("--tune-updates", type=int, default=200)
     parser.add_argument("--tune-sequences", type=int, default=1024)
+    parser.add_argument("--nncodec", help="the Python that benchmarks/nncodec_points.py runs in; without it, no such points")
+    parser.add_argument("--nncodec-qps", type=int, nargs="+", default=[-24, -20, -18, -16, -14])
     parser.add_argument("-o", "--output", type=Path, required=True, help="path without suffix")
     options = parser.parse_args()
     module = importlib.import_module(options.model)
@@ -238,6 +244,27 @@ def main() -> None:
         SELF: (options.self_alphas or options.alphas) if sampled is not None else [],
         TUNED: options.tuned_alphas,
     }
+
+    def record(family: str, label: str, size: int, state: dict[str, torch.Tensor], seconds: float) -> None:
+        bpb, divergence = against.compare(module.model_for(state))
+        point = {
+            "family": family,
+            "label": label,
+            "bytes": size,
+            "bits_per_weight": 8 * size / weights,
+            "bpb": bpb,
+            "increase": bpb - reference,
+            "divergence": divergence,
+            "quantize_seconds": round(seconds, 1),
+        }
+        points.append(point)
+        print(
+            f"{label:36s} {size:>10,} B  {point['bits_per_weight']:.3f} bits  {point['increase']:+.5f} bpb  "
+            f"KL {divergence:.5f}  {point['quantize_seconds']} s",
+            flush=True,
+        )
+        write([*points, *done.values()], options, weights, reference)
+
     for family, label, matrices, embedding in methods(alphas, options.ks):
         if label in done:
             points.append(done.pop(label))
@@ -258,25 +285,16 @@ def main() -> None:
         payload = code(quantized).data
         state = quantized.state_dict()
         check_decodes_to(payload, state)
-        bpb, divergence = against.compare(module.model_for(state))
-        point = {
-            "family": family,
-            "label": label,
-            "bytes": len(payload),
-            "bits_per_weight": 8 * len(payload) / weights,
-            "bpb": bpb,
-            "increase": bpb - reference,
-            "divergence": divergence,
-            "quantize_seconds": round(middle - start, 1),
-        }
-        points.append(point)
-        print(
-            f"{label:36s} {len(payload):>10,} B  {point['bits_per_weight']:.3f} bits  {point['increase']:+.5f} bpb  "
-            f"KL {divergence:.5f}  "
-            f"{point['quantize_seconds']} s",
-            flush=True,
-        )
-        write([*points, *done.values()], options, weights, reference)
+        record(family, label, len(payload), state, middle - start)
+    if options.nncodec:
+        with tempfile.TemporaryDirectory() as folder:
+            script = ROOT / "benchmarks" / "nncodec_points.py"
+            missing = [str(qp) for qp in options.nncodec_qps if f"NNCodec qp={qp}" not in done]
+            points += [done.pop(f"NNCodec qp={qp}") for qp in options.nncodec_qps if str(qp) not in missing]
+            command = [options.nncodec, script, options.checkpoint.resolve(), folder, "--", *missing]
+            out = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder).stdout if missing else ""
+            for one in map(json.loads, out.splitlines()):
+                record(NNCODEC, f"NNCodec qp={one['qp']}", one["bytes"], load_file(one["weights"]), one["seconds"])
     for name, value in write(points, options, weights, reference)["comparisons"].items():
         print(f"{name}: {value}")
 
