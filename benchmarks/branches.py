@@ -42,7 +42,7 @@ class Branch:
     Attributes:
         label: its name.
         share: of all steps.
-        weight_decay: of the matrices; None for that of plain training.
+        weight_decay: of the matrices, over that of plain training.
         price: of a bit in the loss, in nats per token.
         pull: strength of a decay along the gradient of the bits instead, beside the loss as decoupled weight decay is; where
             there are many bits each weight shrinks by about learning rate × pull × its row's mean size.
@@ -56,7 +56,7 @@ class Branch:
 
     label: str
     share: float = 0.4
-    weight_decay: float | None = None
+    weight_decay: float = 1.0
     price: float = 0.0
     pull: float = 0.0
     step: float | None = None
@@ -114,7 +114,7 @@ class Trainer:
         matrices = [p for p in self.model.blocks.parameters() if p.ndim == 2 and p.size(0) > 2]
         chosen = {id(p) for p in matrices}
         others = [p for p in self.model.parameters() if id(p) not in chosen]
-        decay = settings.weight_decay if self.branch.weight_decay is None else self.branch.weight_decay
+        decay = settings.weight_decay * self.branch.weight_decay
         self.optimizers = [
             train_gpt.Muon(matrices, lr=0.02 * settings.learning_rate, weight_decay=decay),
             torch.optim.AdamW(others, lr=0.004 * settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0),

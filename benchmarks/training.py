@@ -32,7 +32,7 @@ from branches import (
     train,
     train_gpt,
 )
-from quality import RATES, Reference, interpolated
+from quality import Reference, interpolated
 from safetensors.torch import load_file, save_file
 
 from generator.calibration import calibrate, language_model_loss
@@ -44,17 +44,22 @@ from generator.weights.encode import code
 from generator.weights.quantize import quantize_checkpoint
 
 PLAIN = "plain"
+RATES = (2.0, 2.5, 3.0, 3.5)  # bits per weight of plain training at which branches are compared
 SHARES = (0.4, 0.2, 0.1)  # of training, which branches are the last part of
 WATERFILL = "waterfill"
-ALPHAS = (1.5e-4, 2.5e-4, 4e-4, 6.5e-4, 1e-3, 1.6e-3)
+ALPHAS = (1.5e-4, 2.5e-4, 4e-4, 6.5e-4, 1.1e-3)
 
 BRANCHES = [
     Branch(PLAIN, share=min(SHARES)),
+    Branch("weight decay × 2.5", weight_decay=2.5),
+    Branch("price 1e-7", price=1e-7, alpha=5e-4),
+    Branch("pull 0.2", pull=0.2, alpha=5e-4),
+    Branch("noise, last 20 %", share=0.2, noise=True, alpha=5e-4),
+    Branch("int4", quantizer="int4", embedding="int6"),
+    Branch("ternary", quantizer="ternary", embedding="int6"),
     Branch("plain, other batches", order=1),
-    Branch("price 1e-7, last 40 %", price=1e-7, alpha=5e-4),
-    Branch("pull 0.2, last 40 %", pull=0.2, alpha=5e-4),
-    Branch("noise, last 10 %", share=0.1, noise=True, alpha=5e-4),
-    Branch("int4, last 20 %", share=0.2, quantizer="int4", embedding="int6"),
+    Branch("int6, last 20 %", share=0.2, quantizer="int6", embedding="int6"),
+    Branch("price 1e-7, step 0.01", price=1e-7, step=0.01),
 ]
 
 
@@ -245,7 +250,7 @@ def compared(document: dict[str, Any], known: dict[str, list[dict[str, Any]]]) -
         size, bpb = (interpolated(plain, "bits_per_weight", what, rate) for what in ("bytes", "bpb"))
         if size and bpb:
             at[rate] = size, bpb
-    heads = [f"{what}, {rate} bits" for what in ("bytes", "bpb") for rate in at]
+    heads = [f"{what}, {rate:g} bits" for what in ("bytes", "bpb") for rate in at]
     values = [f"{size:,.0f}" for size, _ in at.values()] + [f"{bpb:.4f}" for _, bpb in at.values()]
     one = document["branches"][PLAIN]
     lines = [
@@ -318,7 +323,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=128, help="a multiple of 64")
     parser.add_argument("--steps", type=int, default=1600, help="of plain training")
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--weight-decay", type=float, default=0.05)
+    parser.add_argument("--weight-decay", type=float, default=0.2)
     parser.add_argument("--learning-rate", type=float, default=1.0, help="over the example's")
     parser.add_argument("--sequences", type=int, default=32, help="of calibrations within training")
     parser.add_argument("--seed", type=int, default=0)
