@@ -52,14 +52,21 @@ ALPHAS = (1.5e-4, 2.5e-4, 4e-4, 6.5e-4, 1.1e-3)
 BRANCHES = [
     Branch(PLAIN, share=min(SHARES)),
     Branch("weight decay × 2.5", weight_decay=2.5),
+    Branch("weight decay × 0.5", weight_decay=0.5),
     Branch("price 1e-7", price=1e-7, alpha=5e-4),
+    Branch("price 2e-8", price=2e-8, alpha=5e-4),
+    Branch("price 2e-8, weight decay × 0.5", price=2e-8, alpha=5e-4, weight_decay=0.5),
+    Branch("price 1e-7, last 10 %", share=0.1, price=1e-7, alpha=5e-4),
+    Branch("price 5e-8, last 20 %", share=0.2, price=5e-8, alpha=5e-4),
+    Branch("price 2e-8, step 0.01", price=2e-8, step=0.01),
     Branch("pull 0.2", pull=0.2, alpha=5e-4),
+    Branch("pull 0.1, weight decay × 0.5", pull=0.1, alpha=5e-4, weight_decay=0.5),
     Branch("noise, last 20 %", share=0.2, noise=True, alpha=5e-4),
     Branch("int4", quantizer="int4", embedding="int6"),
+    Branch("int4, last 10 %", share=0.1, quantizer="int4", embedding="int6"),
     Branch("ternary", quantizer="ternary", embedding="int6"),
-    Branch("plain, other batches", order=1),
     Branch("int6, last 20 %", share=0.2, quantizer="int6", embedding="int6"),
-    Branch("price 1e-7, step 0.01", price=1e-7, step=0.01),
+    Branch("plain, other batches", order=1),
 ]
 
 
@@ -134,7 +141,11 @@ class Bench:
         seconds = train(trainer, 1 - branch.share, steps)
         weights = trainer.latent()
         save_file(weights, path)
-        self.document["branches"][branch.label] = {"steps": steps, "ratio": ratio, "seconds": round(seconds, 1)}
+        self.document["branches"][branch.label] = {
+            "steps": self.settings.steps - available + steps,
+            "ratio": ratio,
+            "seconds": round(seconds, 1),
+        }
         self.write()
         return weights
 
@@ -144,8 +155,8 @@ class Bench:
         if branch.quantizer is not None:
             recipes["own"] = {"matrices": branch.quantizer, "embedding": branch.embedding}
         if branch.label == PLAIN:
-            others = [(one.label, one) for one in BRANCHES if one.quantizer is not None]
-            recipes |= {f"as {label}": {"matrices": one.quantizer, "embedding": one.embedding} for label, one in others}
+            grids = [one for one in BRANCHES if one.quantizer is not None]
+            recipes |= {f"as {one.quantizer}": {"matrices": one.quantizer, "embedding": one.embedding} for one in grids}
         weights = self.model(branch)
         done = {point["recipe"] for point in self.document["points"] if point["branch"] == branch.label}
         if recipes.keys() <= done:
@@ -330,14 +341,16 @@ def main() -> None:
     parser.add_argument("--calibration", type=int, default=128, help="sequences of the calibration before packing")
     parser.add_argument("--val-tokens", type=int, default=65536)
     parser.add_argument("--alphas", type=float, nargs="+", default=ALPHAS)
-    parser.add_argument("--branches", nargs="+", default=[branch.label for branch in BRANCHES], help="by their labels")
+    parser.add_argument(
+        "--branches", nargs="+", default=[branch.label for branch in BRANCHES], choices=[branch.label for branch in BRANCHES]
+    )
     parser.add_argument("--folder", type=Path, required=True, help="for models")
     parser.add_argument("-o", "--output", type=Path, required=True, help="path without suffix")
     options = parser.parse_args()
     bench = Bench(options)
-    for branch in BRANCHES:
-        if branch.label in options.branches:
-            bench.measure(branch, options.alphas)
+    known = {branch.label: branch for branch in BRANCHES}
+    for label in options.branches:
+        bench.measure(known[label], options.alphas)
     bench.write()
 
 
