@@ -7,6 +7,7 @@ The learning rate ends at zero all the same.
 
 from __future__ import annotations
 
+import copy
 import statistics as numbers
 import sys
 import time
@@ -51,7 +52,6 @@ class Branch:
         noise: whether the forward pass adds rounding's noise to the weights, uniform over those steps.
         quantizer: of the matrices in the forward pass, and in the artifact.
         embedding: likewise.
-        order: of the batches: another number, other batches.
     """
 
     label: str
@@ -64,7 +64,6 @@ class Branch:
     noise: bool = False
     quantizer: Any = None
     embedding: Any = None
-    order: int = 0
 
     @property
     def kind(self) -> str:
@@ -135,14 +134,23 @@ class Trainer:
             "batches": self.batches.get_state(),
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from there, in this trainer's way; its calibration, where it has one, is done now."""
+    def restore(self, state: dict[str, Any], order: int = 0, skip: int = 0) -> None:
+        """Go on from there, in this trainer's way; its calibration, where it has one, is done now.
+
+        Args:
+            state: of another trainer.
+            order: of the batches; 0 for those that would have come.
+            skip: batches to leave out, so that runs of fewer steps end with the same ones.
+        """
         self.model.load_state_dict(state["model"])
         for optimizer, known in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict({**optimizer.state_dict(), "state": known})
+            # A copy, since optimizers take tensors over as they are.
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": copy.deepcopy(known)})
         self.batches.set_state(state["batches"])
-        if self.branch.order:
-            self.batches.manual_seed(self.settings.seed + 1000 * self.branch.order)
+        if order:
+            self.batches.manual_seed(self.settings.seed + 1000 * order)
+        for _ in range(skip):
+            self._starts()
         if self.branch.calibrates:
             self.steps = waterfill_steps(self.model, self.tokens, self.settings.sequences, self.branch.alpha)
         elif self.branch.step is not None:
@@ -180,9 +188,7 @@ class Trainer:
         for optimizer, rates in zip(self.optimizers, self.rates, strict=True):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
-        length = train_gpt.SEQUENCE_LENGTH
-        starts = torch.randint(len(self.tokens) - length, (self.settings.batch_size,), generator=self.batches)
-        inputs, targets = train_gpt.windows(self.tokens, starts)
+        inputs, targets = train_gpt.windows(self.tokens, self._starts())
         self.model.train()
         with train_gpt.autocast(torch.device("cpu")), parametrize.cached():
             logits = self.model(inputs)
@@ -196,6 +202,11 @@ class Trainer:
         if self.branch.pull:
             self._pull()
         return time.process_time() - start
+
+    def _starts(self) -> Tensor:
+        """Where the next batch's sequences begin."""
+        last = len(self.tokens) - train_gpt.SEQUENCE_LENGTH
+        return torch.randint(last, (self.settings.batch_size,), generator=self.batches)
 
     def _bits(self) -> Tensor:
         """Of all matrices, rounded to their steps."""

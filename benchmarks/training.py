@@ -32,8 +32,9 @@ from branches import (
     train,
     train_gpt,
 )
-from quality import Reference, interpolated
+from quality import Reference
 from safetensors.torch import load_file, save_file
+from training_tables import PLAIN, WATERFILL, markdown, plain_label, plot, run_name
 
 from generator.calibration import calibrate, language_model_loss
 from generator.job import open_job
@@ -43,30 +44,26 @@ from generator.weights.checkpoint import from_state_dict
 from generator.weights.encode import code
 from generator.weights.quantize import quantize_checkpoint
 
-PLAIN = "plain"
-RATES = (2.0, 2.5, 3.0, 3.5)  # bits per weight of plain training at which branches are compared
 SHARES = (0.4, 0.2, 0.1)  # of training, which branches are the last part of
-WATERFILL = "waterfill"
-ALPHAS = (1.5e-4, 2.5e-4, 4e-4, 6.5e-4, 1.1e-3)
+ALPHAS = (2e-4, 3.5e-4, 6e-4, 1.1e-3)
+RATE = {"alpha": 5e-4}  # of the steps whose bits are counted: 2 to 3 bits per weight
 
 BRANCHES = [
-    Branch(PLAIN, share=min(SHARES)),
-    Branch("weight decay × 2.5", weight_decay=2.5),
-    Branch("weight decay × 0.5", weight_decay=0.5),
-    Branch("price 1e-7", price=1e-7, alpha=5e-4),
-    Branch("price 2e-8", price=2e-8, alpha=5e-4),
-    Branch("price 2e-8, weight decay × 0.5", price=2e-8, alpha=5e-4, weight_decay=0.5),
-    Branch("price 1e-7, last 10 %", share=0.1, price=1e-7, alpha=5e-4),
-    Branch("price 5e-8, last 20 %", share=0.2, price=5e-8, alpha=5e-4),
-    Branch("price 2e-8, step 0.01", price=2e-8, step=0.01),
-    Branch("pull 0.2", pull=0.2, alpha=5e-4),
-    Branch("pull 0.1, weight decay × 0.5", pull=0.1, alpha=5e-4, weight_decay=0.5),
-    Branch("noise, last 20 %", share=0.2, noise=True, alpha=5e-4),
-    Branch("int4", quantizer="int4", embedding="int6"),
-    Branch("int4, last 10 %", share=0.1, quantizer="int4", embedding="int6"),
-    Branch("ternary", quantizer="ternary", embedding="int6"),
+    Branch("weight decay × 2, last 20 %", share=0.2, weight_decay=2.0),
+    Branch("weight decay × 2.5, last 40 %", weight_decay=2.5),
+    Branch("price 2e-8, last 40 %", price=2e-8, **RATE),
+    Branch("price 1e-7, last 40 %", price=1e-7, **RATE),
+    Branch("pull 0.2, last 40 %", pull=0.2, **RATE),
+    Branch("price 2e-8, last 20 %", share=0.2, price=2e-8, **RATE),
+    Branch("price 1e-7, last 20 %", share=0.2, price=1e-7, **RATE),
+    Branch("price 1e-7, weight decay × 0.5, last 20 %", share=0.2, price=1e-7, weight_decay=0.5, **RATE),
+    Branch("price 1e-7, step 0.01, last 20 %", share=0.2, price=1e-7, step=0.01),
+    Branch("price 1e-7, last 10 %", share=0.1, price=1e-7, **RATE),
+    Branch("noise, last 20 %", share=0.2, noise=True, **RATE),
     Branch("int6, last 20 %", share=0.2, quantizer="int6", embedding="int6"),
-    Branch("plain, other batches", order=1),
+    Branch("int4, last 40 %", quantizer="int4", embedding="int6"),
+    Branch("int4, last 20 %", share=0.2, quantizer="int4", embedding="int6"),
+    Branch("ternary, last 40 %", quantizer="ternary", embedding="int6"),
 ]
 
 
@@ -89,6 +86,7 @@ class Bench:
     def _opened(self) -> dict[str, Any]:
         path = self.options.output.with_suffix(".json")
         settings = {**asdict(self.settings), "val_tokens": self.options.val_tokens, "calibration": self.options.calibration}
+        settings["float_tokens"] = self.options.float_tokens
         earlier = json.loads(path.read_text()) if path.exists() else {}
         kept = earlier if earlier.get("settings") == settings else {}
         return {
@@ -96,7 +94,7 @@ class Bench:
             "hardware": f"{platform.machine()}, {torch.get_num_threads()} thread(s), torch {torch.__version__}",
             "settings": settings,
             "ratios": kept.get("ratios", {}),
-            "branches": kept.get("branches", {}),
+            "runs": kept.get("runs", {}),
             "points": kept.get("points", []),
         }
 
@@ -123,25 +121,29 @@ class Bench:
         folder: Path = self.options.folder
         return folder / f"{re.sub('[^a-z0-9.]+', '_', label.lower())}.{suffix}"
 
-    def model(self, branch: Branch) -> dict[str, torch.Tensor]:
+    def model(self, branch: Branch, order: int) -> dict[str, torch.Tensor]:
         """What a branch's training ends with; trained, if it wasn't."""
-        path = self._file(branch.label, "safetensors")
-        if path.exists() and branch.label in self.document["branches"]:
+        run = run_name(branch.label, order)
+        path = self._file(run, "safetensors")
+        if path.exists() and run in self.document["runs"]:
             return load_file(path)
         state = self.states(branch.share)
         ratios = self.document["ratios"]
-        if branch.kind not in ratios or (branch.calibrates and ratios[branch.kind][1] == 0):
+        if branch.kind not in ratios:
             ratios[branch.kind] = (1.0, 0.0) if branch.kind == PLAIN else time_ratio(self.settings, self.tokens, state, branch)
         ratio, beginning = ratios[branch.kind]
         available = self.settings.steps - self._steps(1 - branch.share)
-        steps = max(1, round((available - (beginning if branch.calibrates else 0)) / ratio))
+        steps = max(1, round((available - beginning) / ratio))
         trainer = Trainer(self.settings, self.tokens, branch)
-        trainer.restore(state)
-        print(f"{branch.label}: {steps} steps for {available}, each {ratio:.3f} times as long", flush=True)
+        trainer.restore(state, order, available - steps)
+        print(f"{run}: {steps} steps for {available}, each {ratio:.3f} times as long", flush=True)
         seconds = train(trainer, 1 - branch.share, steps)
         weights = trainer.latent()
         save_file(weights, path)
-        self.document["branches"][branch.label] = {
+        self.document["runs"][run] = {
+            "branch": branch.label,
+            "share": branch.share,
+            "order": order,
             "steps": self.settings.steps - available + steps,
             "ratio": ratio,
             "seconds": round(seconds, 1),
@@ -149,34 +151,27 @@ class Bench:
         self.write()
         return weights
 
-    def measure(self, branch: Branch, alphas: list[float]) -> None:
-        """All points of a branch that are not there yet."""
-        recipes: dict[str, Any] = {f"{WATERFILL} α={alpha:g}": {"alpha": alpha} for alpha in alphas}
-        if branch.quantizer is not None:
-            recipes["own"] = {"matrices": branch.quantizer, "embedding": branch.embedding}
-        if branch.label == PLAIN:
-            grids = [one for one in BRANCHES if one.quantizer is not None]
-            recipes |= {f"as {one.quantizer}": {"matrices": one.quantizer, "embedding": one.embedding} for one in grids}
-        weights = self.model(branch)
-        done = {point["recipe"] for point in self.document["points"] if point["branch"] == branch.label}
+    def measure(self, branch: Branch, order: int) -> None:
+        """All points of a run that are not there yet."""
+        run = run_name(branch.label, order)
+        recipes = self._recipes(branch)
+        weights = self.model(branch, order)
+        done = {point["recipe"] for point in self.document["points"] if point["run"] == run}
         if recipes.keys() <= done:
             return
         model = train_gpt.model_for(weights).eval()
+        # Runs differ by more in bpb than quantizers do, which asks for more text; the increase has less noise.
+        reference = train_gpt.evaluate(model, self.held_out, self.options.float_tokens)[1]
+        self.document["runs"][run]["bpb"] = reference
         against = Reference(train_gpt, model, self.held_out, self.options.val_tokens)
-        self.document["branches"][branch.label]["bpb"] = against.bpb
         batches = calibration_batches(self.tokens, self.options.calibration)
         statistics = calibrate((model, batches, language_model_loss()))
         checkpoint = from_state_dict(weights)
         matrices = sorted(set(statistics.names) - {"embedding.weight"})
-        for name, spec in recipes.items():
-            if name in done:
-                continue
-            if "alpha" in spec:
-                both = {"id": "waterfill", "trellis": 8, "alpha": spec["alpha"]}
-                spec = {"matrices": both, "embedding": both}
+        for name in [name for name in recipes if name not in done]:
             rules = [
-                {"pattern": "embedding.weight", "quantizer": spec["embedding"]},
-                {"pattern": matrices, "quantizer": spec["matrices"]},
+                {"pattern": "embedding.weight", "quantizer": recipes[name][1]},
+                {"pattern": matrices, "quantizer": recipes[name][0]},
                 {"pattern": "*", "quantizer": "fp16"},
             ]
             start = time.process_time()
@@ -184,24 +179,33 @@ class Bench:
             payload = code(quantized)
             state = quantized.state_dict()
             check_decodes_to(payload.data, state)
-            size = self.job.emit(payload, None).written.size
             bpb, divergence = against.compare(train_gpt.model_for(state))
             point = {
-                "branch": branch.label,
+                "run": run,
                 "recipe": name,
-                "bytes": size,
-                "payload": len(payload.data),
+                "bytes": self.job.emit(payload, None).written.size,
                 "bits_per_weight": 8 * len(payload.data) / checkpoint.elements,
-                "bpb": bpb,
+                "bpb": reference + bpb - against.bpb,
                 "divergence": divergence,
             }
             self.document["points"].append(point)
             print(
-                f"{branch.label:32s} {name:24s} {size:>9,} B  {point['bits_per_weight']:.3f} bits  {bpb:.5f} bpb "
-                f"(float {against.bpb:.5f})  KL {divergence:.5f}  {time.process_time() - start:.1f} s",
+                f"{run:40s} {name:20s} {point['bytes']:>9,} B  {point['bits_per_weight']:.3f} bits  {point['bpb']:.5f} bpb "
+                f"(float {reference:.5f})  KL {divergence:.5f}  {time.process_time() - start:.1f} s",
                 flush=True,
             )
             self.write()
+
+    def _recipes(self, branch: Branch) -> dict[str, tuple[Any, Any]]:
+        """Quantizers of the matrices and of the embedding, by what the recipe is called."""
+        recipes: dict[str, tuple[Any, Any]] = {}
+        for alpha in self.options.alphas:
+            quantizer = {"id": "waterfill", "trellis": 8, "alpha": alpha}
+            recipes[f"{WATERFILL} α={alpha:g}"] = quantizer, quantizer
+        known = [one for one in BRANCHES if one.quantizer is not None]
+        for one in known if branch.label == PLAIN else [branch] if branch in known else []:
+            recipes[one.quantizer] = one.quantizer, one.embedding
+        return recipes
 
     def write(self) -> None:
         """All three files."""
@@ -210,122 +214,6 @@ class Bench:
         output.with_suffix(".json").write_text(json.dumps(self.document, indent=1, ensure_ascii=False) + "\n")
         output.with_suffix(".md").write_text(markdown(self.document))
         plot(self.document, output.with_suffix(".png"))
-
-
-def curves(document: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Each branch's points by `waterfill`."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for point in document["points"]:
-        if point["recipe"].startswith(WATERFILL):
-            found.setdefault(point["branch"], []).append(point)
-    return found
-
-
-def markdown(document: dict[str, Any]) -> str:
-    """The tables."""
-    settings = document["settings"]
-    lines = [
-        f"# Training for the budget: {settings['layers']} layers, width {settings['width']}, {settings['steps']} steps",
-        "",
-        f"`{document['command']}`",
-        "",
-        f"{document['hardware']}; batches of {settings['batch_size']}, weight decay {settings['weight_decay']}, learning rate"
-        f" × {settings['learning_rate']}, seed {settings['seed']}; {settings['val_tokens']:,} tokens of validation text."
-        " Sizes are those of whole artifacts, in carrier latin1.",
-        "",
-    ]
-    known = curves(document)
-    if PLAIN in known:
-        lines += [*compared(document, known), *own_grids(document, known[PLAIN])]
-    lines += [
-        "",
-        "| training | packed | bytes | bits per weight | bpb | KL from float |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
-    ]
-    lines += [f"{cells(point)} {point['divergence']:.5f} |" for point in document["points"]]
-    return "\n".join(lines) + "\n"
-
-
-def cells(point: dict[str, Any]) -> str:
-    """Of a point, the beginning of a table's line."""
-    return (
-        f"| {point['branch']} | {point['recipe']} | {point['bytes']:,} | {point['bits_per_weight']:.3f} | {point['bpb']:.5f} |"
-    )
-
-
-def compared(document: dict[str, Any], known: dict[str, list[dict[str, Any]]]) -> list[str]:
-    """Each branch's curve against that of plain training, as lines of Markdown."""
-    plain = known[PLAIN]
-    at = {}
-    for rate in RATES:
-        size, bpb = (interpolated(plain, "bits_per_weight", what, rate) for what in ("bytes", "bpb"))
-        if size and bpb:
-            at[rate] = size, bpb
-    heads = [f"{what}, {rate:g} bits" for what in ("bytes", "bpb") for rate in at]
-    values = [f"{size:,.0f}" for size, _ in at.values()] + [f"{bpb:.4f}" for _, bpb in at.values()]
-    one = document["branches"][PLAIN]
-    lines = [
-        "Where plain training and `waterfill` take so many bits per weight: bytes at that bpb, over those; and bpb at those"
-        " bytes, less that bpb.",
-        "",
-        f"| training | steps | s per step | float bpb | {' | '.join(heads)} |",
-        f"| --- |{' ---: |' * (3 + len(heads))}",
-        f"| {PLAIN} | {one['steps']} | 1 | {one['bpb']:.4f} | {' | '.join(values)} |",
-    ]
-    for label, curve in known.items():
-        one = document["branches"][label]
-        if label == PLAIN:
-            continue
-        sizes = [(interpolated(curve, "bpb", "bytes", bpb), size) for size, bpb in at.values()]
-        bpbs = [(interpolated(curve, "bytes", "bpb", size), bpb) for size, bpb in at.values()]
-        values = [f"{found / size:.3f}" if found else "–" for found, size in sizes]
-        values += [f"{found - bpb:+.4f}" if found else "–" for found, bpb in bpbs]
-        lines.append(f"| {label} | {one['steps']} | {one['ratio']:.3f} | {one['bpb']:.4f} | {' | '.join(values)} |")
-    return lines
-
-
-def own_grids(document: dict[str, Any], plain: list[dict[str, Any]]) -> list[str]:
-    """What was packed by another quantizer than `waterfill`, as lines of Markdown."""
-    points = [point for point in document["points"] if not point["recipe"].startswith(WATERFILL)]
-    if not points:
-        return []
-    lines = [
-        "",
-        "Grids that training knew, and the same without training for them. Last, their bytes over those of plain training and"
-        " `waterfill` at that bpb.",
-        "",
-        "| training | packed | bytes | bits per weight | bpb | over plain |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
-    ]
-    for point in points:
-        size = interpolated(plain, "bpb", "bytes", point["bpb"])
-        lines.append(f"{cells(point)} {round(point['bytes'] / size, 3) if size else '–'} |")
-    return lines
-
-
-def plot(document: dict[str, Any], path: Path) -> None:
-    """Bits per byte against bytes."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(10, 6), layout="constrained")
-    known = curves(document)
-    for number, (label, curve) in enumerate(known.items()):
-        line = sorted((point["bytes"], point["bpb"]) for point in curve)
-        style = {"color": "black", "linewidth": 2.5} if label == PLAIN else {"linestyle": ("-", "--", ":")[number // 10 % 3]}
-        axes.plot(*zip(*line, strict=True), marker=".", label=label, **style)
-    for point in document["points"]:
-        if point["recipe"] == "own":
-            axes.plot(point["bytes"], point["bpb"], marker="*", linestyle="none", label=f"{point['branch']}, own grid")
-    if known:
-        axes.set_ylim(top=max(min(p["bpb"] for p in curve) for curve in known.values()) + 0.25)
-        axes.legend(fontsize=7)
-    axes.set(xscale="log", xlabel="artifact, bytes", ylabel="bits per byte")
-    axes.grid(which="both", alpha=0.3)
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
 
 
 def main() -> None:
@@ -339,7 +227,9 @@ def main() -> None:
     parser.add_argument("--sequences", type=int, default=32, help="of calibrations within training")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--calibration", type=int, default=128, help="sequences of the calibration before packing")
-    parser.add_argument("--val-tokens", type=int, default=65536)
+    parser.add_argument("--float-tokens", type=int, default=400_000, help="of validation text, for models before quantization")
+    parser.add_argument("--val-tokens", type=int, default=65536, help="likewise, for what quantization adds")
+    parser.add_argument("--orders", type=int, nargs="+", default=[0], help="of batches: runs with the same ones are compared")
     parser.add_argument("--alphas", type=float, nargs="+", default=ALPHAS)
     parser.add_argument(
         "--branches", nargs="+", default=[branch.label for branch in BRANCHES], choices=[branch.label for branch in BRANCHES]
@@ -348,9 +238,11 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="path without suffix")
     options = parser.parse_args()
     bench = Bench(options)
-    known = {branch.label: branch for branch in BRANCHES}
-    for label in options.branches:
-        bench.measure(known[label], options.alphas)
+    for order in options.orders:
+        chosen = [branch for branch in BRANCHES if branch.label in options.branches]
+        shares = {branch.share for branch in chosen} if order else {min(SHARES)}
+        for branch in [*(Branch(plain_label(share, order), share) for share in sorted(shares)), *chosen]:
+            bench.measure(branch, order)
     bench.write()
 
 
