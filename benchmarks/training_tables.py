@@ -23,6 +23,11 @@ def run_name(label: str, order: int) -> str:
     return f"{label} ({order})" if order else label
 
 
+def plain_of(run: dict[str, Any]) -> str:
+    """The run of plain training that had the same batches."""
+    return run_name(plain_label(run["share"], run["order"]), run["order"])
+
+
 def curves(document: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """Each run's points by `waterfill`."""
     found: dict[str, list[dict[str, Any]]] = {}
@@ -80,20 +85,15 @@ def compared(document: dict[str, Any], known: dict[str, list[dict[str, Any]]]) -
         cells = [f"{len(runs)}", f"{first['steps']}", f"{first['ratio']:.3f}"]
         if label.startswith(PLAIN):
             cells.append(_mean([run["bpb"] for run in runs.values()], ".4f"))
-            at = [
-                [interpolated(known[name], "bits_per_weight", what, rate) for name in runs]
-                for what in ("bpb", "bytes")
-                for rate in RATES
-            ]
-            cells += [_mean(values, ".4f" if number < len(RATES) else ",.0f") for number, values in enumerate(at)]
+            for what, form in (("bpb", ".4f"), ("bytes", ",.0f")):
+                at = [[interpolated(known[name], "bits_per_weight", what, rate) for name in runs] for rate in RATES]
+                cells += [_mean(values, form) for values in at]
         else:
-            pairs = [(name, run_name(plain_label(run["share"], run["order"]), run["order"])) for name, run in runs.items()]
-            pairs = [pair for pair in pairs if pair[1] in known]
+            pairs = [(name, plain_of(run)) for name, run in runs.items() if plain_of(run) in known]
             cells.append(_mean([document["runs"][one]["bpb"] - document["runs"][two]["bpb"] for one, two in pairs], "+.4f"))
             found = [[against(known[one], known[two], rate) for one, two in pairs] for rate in RATES]
-            cells += [_mean([one[0] for one in at], "+.4f") for at in found] + [
-                _mean([one[1] for one in at], ".3f") for at in found
-            ]
+            cells += [_mean([one[0] for one in at], "+.4f") for at in found]
+            cells += [_mean([one[1] for one in at], ".3f") for at in found]
         lines.append(f"| {label} | {' | '.join(cells)} |")
     return lines
 
@@ -122,7 +122,7 @@ def own_grids(document: dict[str, Any], known: dict[str, list[dict[str, Any]]]) 
     ]
     for point in points:
         run = document["runs"][point["run"]]
-        plain = known.get(run_name(plain_label(run["share"], run["order"]), run["order"]), [])
+        plain = known.get(plain_of(run), [])
         size = interpolated(plain, "bpb", "bytes", point["bpb"])
         lines.append(
             f"| {point['run']} | {point['recipe']} | {point['bytes']:,} | {point['bits_per_weight']:.3f} | {point['bpb']:.4f} |"
@@ -164,13 +164,9 @@ def plot(document: dict[str, Any], path: Path) -> None:
             linestyle=("-", "--", ":")[number // 10 % 3],
             label=run["branch"] if not run["order"] or run["branch"].startswith(PLAIN) else None,
         )
-        own = [
-            (point["bytes"], point["bpb"])
-            for point in document["points"]
-            if point["run"] == name and not point["recipe"].startswith(WATERFILL)
-        ]
-        for size, bpb in own if not plain else []:
-            axes.plot(size, bpb, marker="*", markersize=9, color=f"C{number % 10}")
+        for point in document["points"]:
+            if point["run"] == name and not plain and not point["recipe"].startswith(WATERFILL):
+                axes.plot(point["bytes"], point["bpb"], marker="*", markersize=9, color=f"C{number % 10}")
     if known:
         axes.set_ylim(top=min(point["bpb"] for curve in known.values() for point in curve) + 0.25)
         axes.legend(fontsize=7)
