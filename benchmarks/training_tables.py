@@ -69,9 +69,9 @@ def compared(document: dict[str, Any], known: dict[str, list[dict[str, Any]]]) -
     """Each branch's curve against that of plain training with the same batches, as lines of Markdown."""
     lines = [
         "",
-        "Packed by `waterfill` at so many bits per weight: bits per byte, more than those of plain training at the same bytes; and"
-        " bytes, over those of plain training at the same bits per byte. Means over runs, with the standard error where there are"
-        " several; each is held against the plain run that had the same batches.",
+        "Packed by `waterfill` at so many bits per weight: bits per byte, more than those of plain training at the same"
+        " bytes; and bytes, over those of plain training at the same bits per byte. Means over runs, with the standard"
+        " error where there are several; each is held against the plain run that had the same batches.",
         "",
         f"| training | runs | steps | s per step | float bpb |{''.join(f' bpb, {r:g} bits |' for r in RATES)}"
         f"{''.join(f' bytes, {r:g} bits |' for r in RATES)}",
