@@ -32,7 +32,8 @@ sys.path.insert(0, str(ROOT / "records_examples" / "stdlib_gpt"))
 import train_gpt  # noqa: E402
 
 FLOOR = 0.05  # of the mean gradient, which is added to each: what `waterfill` has
-MEASURED = 15  # steps whose time is taken
+PERIOD = 8  # steps between those that pull, so many times as strongly
+MEASURED = 16  # steps whose time is taken
 WARMED = 4  # steps before those
 
 
@@ -46,7 +47,7 @@ class Branch:
         weight_decay: of the matrices, over that of plain training.
         price: of a bit in the loss, in nats per token.
         pull: strength of a decay along the gradient of the bits instead, beside the loss as decoupled weight decay is; where
-            there are many bits each weight shrinks by about learning rate × pull × its row's mean size.
+            there are many bits each weight shrinks by about learning rate × pull × its row's mean size. Every PERIOD steps.
         step: of the quantizer whose bits these are; None for `waterfill`'s steps at the branch's beginning, with `alpha`.
         alpha: see there.
         noise: whether the forward pass adds rounding's noise to the weights, uniform over those steps.
@@ -68,7 +69,7 @@ class Branch:
     @property
     def kind(self) -> str:
         """Branches of one kind take the same time for a step."""
-        parts = {"rate": self.price or self.pull, "noise": self.noise, f"{self.quantizer}": self.quantizer}
+        parts = {"price": self.price, "pull": self.pull, "noise": self.noise, f"{self.quantizer}": self.quantizer}
         return ", ".join(name for name, there in parts.items() if there) or "plain"
 
     @property
@@ -125,6 +126,7 @@ class Trainer:
             if isinstance(module, nn.Linear | nn.Embedding)
         }
         self.steps: dict[str, tuple[Tensor, Tensor]] = {}
+        self.done = 0
 
     def state(self) -> dict[str, Any]:
         """What another trainer needs to go on from here."""
@@ -199,7 +201,8 @@ class Trainer:
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        if self.branch.pull:
+        self.done += 1
+        if self.branch.pull and not self.done % PERIOD:
             self._pull()
         return time.process_time() - start
 
@@ -222,7 +225,7 @@ class Trainer:
             for (name, weight), gradient in zip(self.weights.items(), gradients, strict=True):
                 columns = self.steps[name][0]
                 size = (weight / columns).abs().mean(-1, keepdim=True) * columns
-                weight.sub_(size.square() * gradient, alpha=rates[id(weight)] * self.branch.pull)
+                weight.sub_(size.square() * gradient, alpha=rates[id(weight)] * self.branch.pull * PERIOD)
 
 
 class Rounded(nn.Module):
@@ -288,9 +291,12 @@ def time_ratio(settings: Settings, tokens: Tensor, state: dict[str, Any], branch
     start = time.process_time()
     other.restore(state)
     beginning = time.process_time() - start if branch.calibrates else 0.0
-    pairs = [(plain.step(0.99), other.step(0.99)) for _ in range(WARMED + MEASURED)][WARMED:]
-    seconds = numbers.median(one for one, _ in pairs)
-    return numbers.median(two for _, two in pairs) / seconds, beginning / seconds
+    for trainer in (plain, other):
+        for _ in range(WARMED):
+            trainer.step(0.99)
+    pairs = [(plain.step(0.99), other.step(0.99)) for _ in range(MEASURED)]
+    seconds = numbers.mean(one for one, _ in pairs)
+    return numbers.mean(two for _, two in pairs) / seconds, beginning / seconds
 
 
 def train(trainer: Trainer, begin: float, steps: int, end: float = 1.0) -> float:

@@ -58,6 +58,12 @@ BRANCHES = [
     Branch("price 1e-7, last 20 %", share=0.2, price=1e-7, **RATE),
     Branch("price 1e-7, weight decay × 0.5, last 20 %", share=0.2, price=1e-7, weight_decay=0.5, **RATE),
     Branch("price 1e-7, step 0.01, last 20 %", share=0.2, price=1e-7, step=0.01),
+    Branch("pull 0.03, last 20 %", share=0.2, pull=0.03, **RATE),
+    Branch("pull 0.07, weight decay × 0.5, last 20 %", share=0.2, pull=0.07, weight_decay=0.5, **RATE),
+    Branch("pull 0.14, no weight decay, last 20 %", share=0.2, pull=0.14, weight_decay=0.0, **RATE),
+    Branch("pull 0.07, weight decay × 0.5, last 40 %", pull=0.07, weight_decay=0.5, **RATE),
+    Branch("pull 0.07, weight decay × 0.5, last 10 %", share=0.1, pull=0.07, weight_decay=0.5, **RATE),
+    Branch("weight decay × 0.5, last 20 %", share=0.2, weight_decay=0.5),
     Branch("price 1e-7, last 10 %", share=0.1, price=1e-7, **RATE),
     Branch("noise, last 20 %", share=0.2, noise=True, **RATE),
     Branch("int6, last 20 %", share=0.2, quantizer="int6", embedding="int6"),
@@ -86,7 +92,7 @@ class Bench:
     def _opened(self) -> dict[str, Any]:
         path = self.options.output.with_suffix(".json")
         settings = {**asdict(self.settings), "val_tokens": self.options.val_tokens, "calibration": self.options.calibration}
-        settings["float_tokens"] = self.options.float_tokens
+        settings |= {"float_tokens": self.options.float_tokens, "equal": self.options.equal}
         earlier = json.loads(path.read_text()) if path.exists() else {}
         kept = earlier if earlier.get("settings") == settings else {}
         return {
@@ -133,7 +139,7 @@ class Bench:
             ratios[branch.kind] = (1.0, 0.0) if branch.kind == PLAIN else time_ratio(self.settings, self.tokens, state, branch)
         ratio, beginning = ratios[branch.kind]
         available = self.settings.steps - self._steps(1 - branch.share)
-        steps = max(1, round((available - beginning) / ratio))
+        steps = available if self.options.equal == "steps" else max(1, round((available - beginning) / ratio))
         trainer = Trainer(self.settings, self.tokens, branch)
         trainer.restore(state, order, available - steps)
         print(f"{run}: {steps} steps for {available}, each {ratio:.3f} times as long", flush=True)
@@ -229,6 +235,9 @@ def main() -> None:
     parser.add_argument("--calibration", type=int, default=128, help="sequences of the calibration before packing")
     parser.add_argument("--float-tokens", type=int, default=400_000, help="of validation text, for models before quantization")
     parser.add_argument("--val-tokens", type=int, default=65536, help="likewise, for what quantization adds")
+    parser.add_argument(
+        "--equal", choices=["seconds", "steps"], default="seconds", help="what branches have as much of as plain training"
+    )
     parser.add_argument("--orders", type=int, nargs="+", default=[0], help="of batches: runs with the same ones are compared")
     parser.add_argument("--alphas", type=float, nargs="+", default=ALPHAS)
     parser.add_argument(
