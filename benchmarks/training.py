@@ -15,6 +15,7 @@ import argparse
 import json
 import platform
 import re
+import shlex
 import sys
 import time
 from dataclasses import asdict, fields
@@ -96,7 +97,7 @@ class Bench:
         earlier = json.loads(path.read_text()) if path.exists() else {}
         kept = earlier if earlier.get("settings") == settings else {}
         return {
-            "command": " ".join(["python", "benchmarks/training.py", *sys.argv[1:]]),
+            "command": shlex.join(["python", "benchmarks/training.py", *sys.argv[1:]]),
             "hardware": f"{platform.machine()}, {torch.get_num_threads()} thread(s), torch {torch.__version__}",
             "settings": settings,
             "ratios": kept.get("ratios", {}),
@@ -241,7 +242,7 @@ def main() -> None:
     parser.add_argument("--orders", type=int, nargs="+", default=[0], help="of batches: runs with the same ones are compared")
     parser.add_argument("--alphas", type=float, nargs="+", default=ALPHAS)
     parser.add_argument(
-        "--branches", nargs="+", default=[branch.label for branch in BRANCHES], choices=[branch.label for branch in BRANCHES]
+        "--branches", nargs="*", default=[branch.label for branch in BRANCHES], choices=[branch.label for branch in BRANCHES]
     )
     parser.add_argument("--folder", type=Path, required=True, help="for models")
     parser.add_argument("-o", "--output", type=Path, required=True, help="path without suffix")

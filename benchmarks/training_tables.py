@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import statistics as numbers
 from pathlib import Path
 from typing import Any
 
-from quality import interpolated
+import numpy as np
 
 PLAIN = "plain"
 WATERFILL = "waterfill"
@@ -105,6 +106,13 @@ def against(curve: list[dict[str, Any]], plain: list[dict[str, Any]], rate: floa
         return None, None
     other_bpb, other_size = interpolated(plain, "bytes", "bpb", size), interpolated(plain, "bpb", "bytes", bpb)
     return other_bpb and bpb - other_bpb, other_size and size / other_size
+
+
+def interpolated(curve: list[dict[str, Any]], x: str, y: str, at: float) -> float | None:
+    """`y` against `x` along straight lines between points, so that both directions agree; None outside them."""
+    known = sorted((point[x], point[y]) for point in curve)
+    found = float(np.interp(at, *zip(*known, strict=True), np.nan, np.nan)) if known else math.nan
+    return None if math.isnan(found) else found
 
 
 def own_grids(document: dict[str, Any], known: dict[str, list[dict[str, Any]]]) -> list[str]:
