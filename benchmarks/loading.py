@@ -2,7 +2,7 @@
 
     python benchmarks/loading.py -o benchmarks/results/loading.md
 
-A stack of random matrices is calibrated on random inputs and fitted to the budget, once with a uniform quantizer and once with
+Random matrices are calibrated on random inputs and fitted to the budget, once with a uniform quantizer and once with
 a trellis (decoding is the same for any number of states). What is timed is the whole process that runs the file, from the
 start of the interpreter to the loaded weights, and one that only imports what all of them import.
 """
@@ -35,9 +35,11 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
-    model = nn.Sequential(*(nn.Linear(options.width, options.width, bias=False) for _ in range(options.layers))).eval()
+    model = nn.ModuleList(nn.Linear(options.width, options.width, bias=False) for _ in range(options.layers)).eval()
     inputs = torch.randn(2, 16, options.width).split(1)
-    known = collect_statistics(model, inputs, lambda model, batch: model(batch).square().sum(), kind="token")
+    known = collect_statistics(
+        model, inputs, lambda model, batch: sum(one(batch).square().sum() for one in model), kind="token"
+    )
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "train_gpt.py"
         script.write_text(SCRIPT)
