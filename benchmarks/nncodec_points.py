@@ -6,9 +6,9 @@
     nncodec/bin/python benchmarks/nncodec_points.py CHECKPOINT FOLDER QP…
 
 It needs an older numpy than golfpack, so it has an environment of its own; `benchmarks/quality.py --nncodec PYTHON` calls it.
-For each quantization parameter the folder gets QP.safetensors, and a line of JSON is printed. Dependent quantization and the
-optimized parameters of the arithmetic coder are on; what needs training data (`lsa`, `ioq`) is not. Tensors of one dimension
-have NNCodec's usual quantization parameter, -75.
+For each quantization parameter the folder gets QP.safetensors, and a line of JSON is printed. Dependent quantization with the
+rate in it, row skipping and the optimized parameters of the arithmetic coder are on; what needs training data (`lsa`, `ioq`) is
+not. Tensors of one dimension have NNCodec's usual quantization parameter, -75.
 """
 
 from __future__ import annotations
@@ -65,9 +65,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Bytes and decoded weights of NNCodec.")
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("qp", type=int, nargs="+", help="the step is 2^(qp/4) times 1 to 1.75")
+    parser.add_argument("--lambda-scale", type=float, default=1.0, help="price of bits in its trellis; 0 for none")
+    parser.add_argument("qp", type=int, nargs="+", help="the step is (1 + qp mod 4 / 4) times 2^floor(qp / 4)")
     options = parser.parse_args()
     tensors = {name: array.astype(np.float32) for name, array in load_file(options.checkpoint).items()}
+    options.folder.mkdir(parents=True, exist_ok=True)
     for qp in options.qp:
         start = time.monotonic()
         stream = nnc.compress(
@@ -75,6 +77,8 @@ def main() -> None:
             qp=qp,
             nonweight_qp=VECTORS,
             use_dq=True,
+            lambda_scale=options.lambda_scale,
+            row_skipping=True,
             param_opt=True,
             return_bitstream=True,
             bitstream_path=str(options.folder / "stream.nnc"),

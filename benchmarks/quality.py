@@ -3,6 +3,8 @@
     python benchmarks/quality.py runs/11M/checkpoint.safetensors --statistics runs/11M/statistics.safetensors \
         --self-statistics runs/11M/self.safetensors -o benchmarks/results/quality_11M
 
+With `--nncodec PYTHON` there are points of NNCodec, too; `benchmarks/nncodec_points.py` tells how its environment is made.
+
 An interrupted run goes on where it stopped: points of the same model and number of tokens that OUTPUT.json has are kept.
 Writes OUTPUT.json (all points and what follows from them), OUTPUT.md (the table) and OUTPUT.png (the curves). The statistics
 come from
@@ -291,8 +293,9 @@ def main() -> None:
             script = ROOT / "benchmarks" / "nncodec_points.py"
             missing = [str(qp) for qp in options.nncodec_qps if f"NNCodec qp={qp}" not in done]
             points += [done.pop(f"NNCodec qp={qp}") for qp in options.nncodec_qps if str(qp) not in missing]
-            command = [options.nncodec, script, options.checkpoint.resolve(), folder, "--", *missing]
-            out = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder).stdout if missing else ""
+            python = Path.cwd() / options.nncodec  # not resolved: an environment's Python is a link that must stay one
+            command = [python, script, options.checkpoint.resolve(), folder, "--", *missing]
+            out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=folder).stdout if missing else ""
             for one in map(json.loads, out.splitlines()):
                 record(NNCODEC, f"NNCodec qp={one['qp']}", one["bytes"], load_file(one["weights"]), one["seconds"])
     for name, value in write(points, options, weights, reference)["comparisons"].items():
