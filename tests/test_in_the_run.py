@@ -258,6 +258,19 @@ def test_tuning_in_the_run(loading: Path, model: Model, tmp_path: Path) -> None:
     assert not (tmp_path / "none.py").exists()
 
 
+def test_tuning_calls_no_hooks_of_the_training(loading: Path, model: Model, tmp_path: Path) -> None:
+    """They may step an optimizer, or wait for the other processes."""
+    called = []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            parameter.register_post_accumulate_grad_hook(lambda _, name=name: called.append(name))
+    options = golfpack.TuneOptions(updates=8)
+    packed = golfpack.pack(model, BATCHES, output=tmp_path / "packed.py", script=loading, budget=9000, tune=options)
+    assert packed.fit is not None
+    assert packed.fit.tuned
+    assert not called
+
+
 def test_a_recipe_without_a_mark_is_packed_as_it_is(loading: Path, model: Model, tmp_path: Path) -> None:
     recipe = {"rule": [{"pattern": "*", "min_ndim": 2, "quantizer": "int4"}, {"pattern": "*", "quantizer": "fp16"}]}
     packed = golfpack.pack(model, output=tmp_path / "packed.py", script=loading, recipe=recipe)

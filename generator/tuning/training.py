@@ -90,14 +90,17 @@ class Training:
     def _update(self, tokens: Tensor, share: float) -> float:
         teacher, optimizer = self._teacher, self._optimizer
         assert optimizer is not None
-        parameters = [place for name in self._trained for place in teacher.weights.places[name]]
+        parameters = list({id(place): place for name in self._trained for place in teacher.weights.places[name]}.values())
         with _half(teacher.model):
             known = teacher.known(tokens, self.values)
             for parameter in parameters:
                 parameter.requires_grad_(True)
             with torch.enable_grad():
                 loss = divergence(known, predict(teacher.model, teacher.logits, tokens))
-                loss.backward()  # type: ignore[no-untyped-call]
+            # backward() would call hooks that a training left there: they may step its optimizer, or wait for other processes.
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
         for name, one in self._trained.items():
             one.take(teacher.weights.gradient(name))
         for parameter in parameters:
