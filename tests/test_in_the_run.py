@@ -250,6 +250,12 @@ def test_tuning_in_the_run(loading: Path, model: Model, tmp_path: Path) -> None:
     packed = golfpack.pack(model, BATCHES, output=tmp_path / "late.py", script=loading, budget=9000, tune=60, time_limit=0)
     assert packed.fit is not None
     assert not packed.fit.tuned
+    lost = golfpack.pack(model, BATCHES, output=tmp_path / "lost.py", budget=9000, logits=lambda *_: None, **common)
+    assert lost.fit is not None
+    assert not lost.fit.tuned
+    size = golfpack.build(loading, before, tmp_path / "plain.py", recipe=recipe).size
+    tight = golfpack.pack(model, BATCHES, output=tmp_path / "tight.py", recipe=recipe, budget=size, **common)
+    assert tight.inspection.size <= size
     with pytest.raises(golfpack.InputError, match="tuning needs batches"):
         golfpack.pack(model, output=tmp_path / "none.py", **common)
     for tune in (0, "long", True):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
@@ -25,7 +27,7 @@ from generator.job import Job, open_job
 from generator.memory import Memory
 from generator.packing import PackingOptions
 from generator.payload import Payload, decode_payload
-from generator.progress import Listener
+from generator.progress import Listener, logger
 from generator.recipes.forms import as_recipe, read_table
 from generator.recipes.marks import find_knob, find_searched, has_knob, with_value
 from generator.recipes.recipe import make_recipe
@@ -41,6 +43,8 @@ from generator.weights.checkpoint import from_state_dict
 from generator.weights.encode import encode_quantized
 from generator.weights.quantize import quantize_checkpoint
 from generator.weights.workers import Source, Workers
+
+Result = TypeVar("Result")
 
 CALIBRATION = 0.3  # share of a time limit that calibration may take
 
@@ -181,6 +185,7 @@ class Packer:
         self, job: Job, source: Source, tuner: Tuner | None, workers: Workers, deadline: Deadline
     ) -> tuple[Fit | None, Payload]:
         """Fitted where the recipe marks a knob, and tuned if there is a tuner, and time for it."""
+        started = time.monotonic()
         checkpoint, statistics = source.checkpoint, source.statistics
         table, title = self._table or (None, "")
         if table is None and statistics is not None:
@@ -188,10 +193,19 @@ class Packer:
         if table is None or not has_knob(table):
             recipe = as_recipe(table, statistics)
             quantized = quantize_checkpoint(checkpoint, recipe, statistics, None, self._progress, workers)
-            if tuner is not None and not deadline.passed:
+            payload = encode_quantized(quantized, self._progress)
+            if tuner is not None and _has_time(deadline, started):
                 limit = deadline.within(SHARE)
-                quantized = tuner.tune(checkpoint, recipe, quantized, statistics, self._progress, limit).quantized
-            return None, encode_quantized(quantized, self._progress)
+
+                def tuned() -> Payload:
+                    found = tuner.tune(checkpoint, recipe, quantized, statistics, self._progress, limit)
+                    return encode_quantized(found.quantized, self._progress)
+
+                other = _or_else(tuned, payload)
+                if job.emit(other, self._progress).written.size <= self._budget:
+                    return None, other
+                logger("tune").warning("the tuned artifact would be above the budget; it is written without tuning")
+            return None, payload
         common: dict[str, Any] = {
             "statistics": statistics,
             "budget": self._budget,
@@ -200,8 +214,9 @@ class Packer:
             "workers": workers,
         }
         fit = search_recipe(checkpoint, table, title, deadline=searching(deadline, tuner), **common)
-        if tuner is not None and not deadline.passed:
-            fit = tune_fit(fit, table, checkpoint, tuner, deadline=deadline, **common)
+        if tuner is not None and _has_time(deadline, started):
+            found = fit
+            fit = _or_else(lambda: tune_fit(found, table, checkpoint, tuner, deadline=deadline, **common), fit)
         assert fit.payload is not None
         return fit.without_payload(), fit.payload
 
@@ -215,6 +230,23 @@ def pack(
 ) -> Packed:
     """Pack a model from within its training run: `Packer(output, **options).pack(model, batches)`."""
     return Packer(output, **options).pack(model, batches)
+
+
+def _has_time(deadline: Deadline, started: float) -> bool:
+    """Whether there is time for tuning, which quantizes everything once more, as was done since `started`."""
+    if deadline.left >= (time.monotonic() - started) / 2 and not deadline.passed:
+        return True
+    logger("tune").warning("no time is left for tuning")
+    return False
+
+
+def _or_else(work: Callable[[], Result], other: Result) -> Result:
+    """What tuning gives, or, where it fails, what there is without it: after a training a file is worth more than a reason."""
+    try:
+        return work()
+    except (InputError, torch.OutOfMemoryError) as error:
+        logger("tune").warning("%s; the artifact is written without tuning", error)
+        return other
 
 
 def _kept(batches: Iterable[Any] | None) -> list[Any]:

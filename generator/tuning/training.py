@@ -43,10 +43,10 @@ class Teacher:
         self.weights.show(values)
         return known
 
-    def held_out(self, values: Mapping[str, Tensor]) -> float:
-        """The divergence of the model with these values on what is held out, in nats per token."""
+    def held_out(self, values: Mapping[str, Tensor], parts: int | None = None) -> float:
+        """The divergence of the model with these values on what is held out, or so many parts of it, in nats per token."""
         total, tokens = 0.0, 0
-        for part in self.sequences.held_out:
+        for part in self.sequences.held_out[:parts]:
             known = self.known(part, values)
             with torch.no_grad():
                 total += float(divergence(known, predict(self.model, self.logits, part))) * part.numel()

@@ -30,6 +30,7 @@ from generator.weights.workers import Alone, Source
 Correct = Callable[[QuantizedCheckpoint], "Recipe | None"]
 
 LAST = 2  # rounds that the last one, when everything is quantized, counts as
+CHECKED = 8  # parts of what is held out that tell whether a round of training gained anything
 PAUSE = 8  # updates between two looks at what is held out in the last round, …
 PATIENCE = 12  # … and looks without a gain after which it ends
 
@@ -150,6 +151,7 @@ class _Tuning:
         self.kept = [name for name in trained if plain.tensors[name].dequantizer == "keep"]
         self.rounds = rounds_of(checkpoint, [name for name in trained if name not in self.kept])
         self.gains: dict[str, Gains] = {}
+        self.pace = 1.0  # of updates, as a share of the usual one
         if not self.kept and not self.rounds:
             raise InputError("nothing of the model can be tuned: no parameter that is packed requires gradients")
 
@@ -185,9 +187,22 @@ class _Tuning:
             return Tuned(replace(self.plain, tensors=results), before, after, self.updates)
 
     def _train(self, stage: Stage, names: list[str], share: float) -> None:
-        """Train some weights, and the gains there are, for a share of what is left."""
+        """Train some weights, and the gains there are, for a share of what is left; take it back, if that gains nothing.
+
+        Where little is lost by rounding, updates of the usual size lose more. Then the next ones are half as large.
+        """
+        before = self.teacher.held_out(self.values, CHECKED)
+        values = {name: self.values[name].clone() for name in (*names, *self.gains)}
+        gains = {name: [one.clone() for one in known.parameters] for name, known in self.gains.items()}
         for _ in self._updates(stage, names, share):
             pass
+        if self.teacher.held_out(self.values, CHECKED) < before:
+            return
+        stage.log.info("a round of training gained nothing at %g of the usual rate", self.pace)
+        self.pace /= 2
+        self.values |= values
+        for name, known in gains.items():
+            self.gains[name].parameters[:] = known
 
     def _show(self, results: dict[str, Quantized]) -> None:
         """Have the model use what was quantized, and train its gains from now on."""
@@ -219,7 +234,7 @@ class _Tuning:
         return results | {name: one.quantized() for name, one in self.gains.items()} | self._quantize(self.kept)
 
     def _updates(self, stage: Stage, names: list[str], share: float) -> Iterator[float]:
-        whole = {name: Whole(self.values[name], KEPT_RATE if name in self.kept else RATE) for name in names}
+        whole = {name: Whole(self.values[name], self.pace * (KEPT_RATE if name in self.kept else RATE)) for name in names}
         trained: dict[str, Trained] = {**whole, **self.gains}
         training = Training(self.teacher, self.values, trained)
         updates = None if self.most is None else round((self.most - self.updates) * share)
