@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import doctest
+import io
 import json
 import lzma
 import subprocess
@@ -13,11 +14,13 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import run_python
+from rich.console import Console
 from safetensors.torch import load_file, save_file
 
 import generator
 from generator import BudgetError, InputError
 from generator.carriers import REGISTRY, Cargo
+from generator.cli.tables import print_tensors
 from generator.defaults import BUDGET
 from generator.payload import same_bits
 
@@ -243,7 +246,7 @@ def test_doctest_of_the_api() -> None:
     assert doctest.testmod(generator).failed == 0
 
 
-def test_rows_of_zeros_are_told(golfpack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_zeros_are_told(golfpack, tmp_path: Path) -> None:
     weights = {"w": torch.eye(8).repeat(1, 3), "norm": torch.zeros(8), "kept": torch.zeros(4, 4)}
     weights["w"][2:5] = 0
     recipe = {"rule": [{"pattern": "kept", "quantizer": "keep"}, {"pattern": "*", "quantizer": "int4"}]}
@@ -252,5 +255,9 @@ def test_rows_of_zeros_are_told(golfpack, tmp_path: Path, monkeypatch: pytest.Mo
     generator.build(script, weights, output, recipe=recipe)
     found = {share.names[0]: share.zero_rows for share in generator.inspect(output).tensors}
     assert found == {"w": 3, "norm": 0, "kept": 0}
-    monkeypatch.setenv("COLUMNS", "200")
-    assert "int4, 3 rows of zeros" in golfpack("inspect", output).out
+    assert [share["zero_rows"] for share in json.loads(golfpack("inspect", output, "--json").out)["tensors"]] == list(
+        found.values()
+    )
+    shown = io.StringIO()
+    print_tensors(Console(file=shown, width=200), generator.inspect(output))
+    assert "int4, 3 rows of zeros" in shown.getvalue()
