@@ -253,6 +253,17 @@ def test_tuning_in_the_run(loading: Path, model: Model, tmp_path: Path) -> None:
     lost = golfpack.pack(model, BATCHES, output=tmp_path / "lost.py", budget=9000, logits=lambda *_: None, **common)
     assert lost.fit is not None
     assert not lost.fit.tuned
+    named = [{"tokens": batch} for batch in BATCHES]
+    lost = golfpack.pack(
+        model,
+        named,
+        output=tmp_path / "lost.py",
+        budget=9000,
+        loss=lambda one, batch: one(batch["tokens"]).square().sum(),
+        **common,
+    )
+    assert lost.fit is not None
+    assert not lost.fit.tuned
     size = golfpack.build(loading, before, tmp_path / "plain.py", recipe=recipe).size
     tight = golfpack.pack(model, BATCHES, output=tmp_path / "tight.py", recipe=recipe, budget=size, **common)
     assert tight.inspection.size <= size

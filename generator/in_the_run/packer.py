@@ -172,11 +172,12 @@ class Packer:
         """What rank 0 does: all but the calibration."""
         job = self._job
         assert job is not None
-        if self._tune is None:
+        tune = self._tune
+        if tune is None:
             fit, payload = self._payload(job, source, None, workers, deadline)
         else:
             with evaluating(module):
-                tuner = Tuner.of((module, batches, self._loss, self._logits), self._tune, self._progress)
+                tuner = _or_else(lambda: Tuner.of((module, batches, self._loss, self._logits), tune, self._progress), None)
                 fit, payload = self._payload(job, source, tuner, workers, deadline)
         inspection = job.finish(payload, job.emit(payload, self._progress), self._budget, None, self._progress)
         return inspection, fit, payload.data
