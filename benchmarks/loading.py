@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from quality import write_report
 from torch import nn
 
 import golfpack
@@ -67,20 +68,13 @@ def main() -> None:
         sizes = {name: path.stat().st_size for name, path in files.items()}
     median = {name: statistics.median(values) for name, values in seconds.items()}
     weights = options.layers * options.width**2
+    text = f"Medians of {options.runs} runs of each file in turns, CPU seconds of the process over those of the uniform one."
     lines = [
-        f"# Loading {weights:,} weights",
-        "",
-        f"`python benchmarks/loading.py {' '.join(sys.argv[1:])}`",
-        "",
-        f"Medians of {options.runs} runs of each file in turns, CPU seconds of the process over those of the uniform one.",
-        "",
         "| | file, bytes | CPU seconds over uniform |",
         "| --- | ---: | ---: |",
         *(f"| {name} | {sizes[name]:,} | {value / median['uniform']:.2f} |" for name, value in median.items()),
     ]
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+    write_report(options.output, f"Loading {weights:,} weights", text, lines)
 
 
 def _children() -> float:

@@ -23,6 +23,7 @@ import json
 import math
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -196,6 +197,23 @@ def _against_rates(curves: dict[str, list[dict[str, Any]]], measure: str) -> dic
     return result
 
 
+def validation_of(module: Any, checkpoint: Path) -> tuple[torch.Tensor, float]:
+    """A module's validation tokens, and the bytes that each stands for."""
+    if not hasattr(module, "Text"):
+        return module.load_tokens("val"), 1.0
+    text = module.Text(checkpoint.with_name("tokenizer.json"))  # of subwords
+    return text.load("val"), text.bytes_per_token
+
+
+def write_report(output: Path, title: str, text: str, lines: list[str]) -> None:
+    """Write a Markdown page with the command that made it, and show it."""
+    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *map(shlex.quote, sys.argv[1:])])
+    page = "\n".join([f"# {title}", "", f"`{command}`", "", text, "", *lines]) + "\n"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(page)
+    print(page)
+
+
 def calibration_of(module: Any, checkpoint: Path, sequences: int) -> Any:
     """What a module's calibration function gives, or that of the module beside it; with so many sequences."""
     os.environ.update(CHECKPOINT=str(checkpoint.resolve()), SEQUENCES=str(sequences))
@@ -228,11 +246,7 @@ def main() -> None:
     weights = checkpoint.elements
     statistics = load_statistics(options.statistics)
     sampled = load_statistics(options.self_statistics) if options.self_statistics else None
-    if hasattr(module, "Text"):  # of subwords; its tokenizer lies beside the checkpoint
-        text = module.Text(options.checkpoint.with_name("tokenizer.json"))
-        tokens, per_token = text.load("val"), text.bytes_per_token
-    else:
-        tokens, per_token = module.load_tokens("val"), 1.0
+    tokens, per_token = validation_of(module, options.checkpoint)
     against = Reference(module, module.model_for(checkpoint.tensors), tokens, options.val_tokens, per_token)
     reference = against.bpb
     print(f"float: {reference:.6f} bpb", flush=True)

@@ -11,7 +11,6 @@ and 4 bits per weight.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from importlib import import_module
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from quality import RATES, Reference, cell, shares
+from quality import RATES, Reference, cell, shares, validation_of, write_report
 
 from generator.payload import decode_payload
 from generator.recipes.recipe import make_recipe
@@ -55,10 +54,7 @@ def main() -> None:
     options = parser.parse_args()
     module = import_module(options.module)
     checkpoint, statistics = load_checkpoint(options.checkpoint), load_statistics(options.statistics)
-    if hasattr(module, "Text"):
-        tokens = module.Text(options.checkpoint.with_name("tokenizer.json")).load("val")
-    else:
-        tokens = module.load_tokens("val")
+    tokens, _ = validation_of(module, options.checkpoint)
     against = Reference(module, module.model_for(checkpoint.tensors), tokens, options.tokens)
     known = sorted(name for names in statistics.names.values() for name in names)
     weights = sum(checkpoint.tensors[name].numel() for name in known if name in checkpoint.tensors)
@@ -87,19 +83,11 @@ def main() -> None:
 
     alphas = options.alphas or _alphas(lambda alpha: quantize(alpha, {})[1]["bits"])
     curves = {name: [measure(alpha, VARIANTS[name]) for alpha in alphas] for name in options.variants}
-    lines = [
-        f"# A trellis, {weights:,} weights",
-        "",
-        f"`python benchmarks/trellis.py {' '.join(sys.argv[1:])}`",
-        "",
-        f"Bytes of the payload over those of the uniform quantizer, at the divergences that it has at so many bits per weight"
-        f" ({options.tokens:,} tokens of validation text); CPU seconds of quantizing and decoding over its own, at the same α.",
-        "",
-        *table(curves),
-    ]
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+    text = (
+        "Bytes of the payload over those of the uniform quantizer, at the divergences that it has at so many bits per weight"
+        f" ({options.tokens:,} tokens of validation text); CPU seconds of quantizing and decoding over its own, at the same α."
+    )
+    write_report(options.output, f"A trellis, {weights:,} weights", text, table(curves))
 
 
 def table(curves: dict[str, list[dict[str, float]]]) -> list[str]:

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
-from quality import RATES, Reference, calibration_of, cell, shares
+from quality import RATES, Reference, calibration_of, cell, shares, validation_of, write_report
 
 from generator.recipes.recipe import make_recipe
 from generator.statistics import load_statistics
@@ -46,10 +45,7 @@ def main() -> None:
     options = parser.parse_args()
     module = import_module(options.module)
     checkpoint, statistics = load_checkpoint(options.checkpoint), load_statistics(options.statistics)
-    if hasattr(module, "Text"):
-        tokens = module.Text(options.checkpoint.with_name("tokenizer.json")).load("val")
-    else:
-        tokens = module.load_tokens("val")
+    tokens, _ = validation_of(module, options.checkpoint)
     against = Reference(module, module.model_for(checkpoint.tensors), tokens, options.tokens)
     known = sorted(name for names in statistics.names.values() for name in names)
     weights = sum(checkpoint.tensors[name].numel() for name in known if name in checkpoint.tensors)
@@ -93,14 +89,11 @@ def main() -> None:
     curves = {PLAIN: [measure(alpha, 0) for alpha in options.alphas]}
     for updates in options.updates:
         curves[f"{updates} updates"] = [measure(alpha, updates) for alpha in options.tuned_alphas or options.alphas]
+    text = (
+        "Bytes of the payload over those without tuning, at the divergences that it has at so many bits per weight"
+        f" ({options.tokens:,} tokens of validation text); CPU seconds of tuning over those of quantizing."
+    )
     lines = [
-        f"# Tuning, {weights:,} weights",
-        "",
-        f"`python benchmarks/tuning.py {' '.join(sys.argv[1:])}`",
-        "",
-        f"Bytes of the payload over those without tuning, at the divergences that it has at so many bits per weight"
-        f" ({options.tokens:,} tokens of validation text); CPU seconds of tuning over those of quantizing.",
-        "",
         *table(curves),
         "",
         "| point | bytes | KL, bits per token | KL held out, nats per token | bits per token more |",
@@ -111,8 +104,7 @@ def main() -> None:
             held = " → ".join(f"{value:.5f}" for value in point["held out"])
             cells = [f"α = {point['alpha']:g}, {name}", f"{point['bytes']:,}", f"{point['divergence']:.5f}", held]
             lines.append(f"| {' | '.join(cells)} | {point['increase']:+.5f} |")
-    options.output.write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+    write_report(options.output, f"Tuning, {weights:,} weights", text, lines)
 
 
 def table(curves: dict[str, list[dict[str, Any]]]) -> list[str]:

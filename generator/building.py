@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from generator.recipes.recipe import Recipe
 from generator.search.comparing import best_of, search_recipes
 from generator.search.results import Fit, points_json
 from generator.search.study import StudyOptions
-from generator.search.tuned import searching, tune_fit
+from generator.search.tuned import has_time, searching, tune_fit, tune_payload
 from generator.statistics import Statistics
 from generator.tuning.tuner import Tuner
 from generator.weights.checkpoint import Checkpoint, from_state_dict, load_checkpoint, select_state_dict
@@ -60,7 +61,8 @@ def build(
         statistics: calibration statistics, or their file, for quantizers that use them.
         key: where in a nested checkpoint the state dict is.
         budget: bytes that the file may have; None for no limit.
-        tune: tunes what was quantized; `golfpack.Tuner.of(calibration(), golfpack.TuneOptions(seconds=60))`.
+        tune: tunes what was quantized, unless that takes more than the budget;
+            `golfpack.Tuner.of(calibration(), golfpack.TuneOptions(seconds=60))`.
         check: run the script and the packed file before it is put in place, and compare what they do; see `generator.check`.
         progress: told of each step; see `generator.progress`.
         packing: what is carried besides, and how the script is shrunk; see `generator.packing.PackingOptions`.
@@ -77,9 +79,19 @@ def build(
     checkpoint = _checkpoint(weights, key)
     statistics = as_statistics(statistics)
     quantized = _quantize(checkpoint, recipe, statistics, progress)
-    if tune is not None:
-        quantized = tune.tune(checkpoint, as_recipe(recipe, statistics), quantized, statistics, progress).quantized
     payload = encode_quantized(quantized, progress)
+    if tune is not None:
+        payload = tune_payload(
+            payload,
+            quantized,
+            checkpoint,
+            as_recipe(recipe, statistics),
+            tune,
+            statistics=statistics,
+            budget=budget,
+            size=lambda payload: job.emit(payload, progress).written.size,
+            progress=progress,
+        )
     emitted = job.emit(payload, progress)
     return job.finish(payload, emitted, budget, check, progress)
 
@@ -158,7 +170,7 @@ def fit(
         InputError: an input is unusable, or the output can't be written.
         CheckError: no value of a knob fits the budget.
     """
-    deadline = Deadline.after(time_limit)
+    deadline, started = Deadline.after(time_limit), time.monotonic()
     judge = getattr(getattr(evaluate, "__code__", None), "co_filename", None)
     place = check_output(output)
     study = study or StudyOptions()
@@ -188,7 +200,7 @@ def fit(
         progress=progress,
         deadline=searching(deadline, tune),
     )
-    if tune is not None:
+    if tune is not None and has_time(deadline, started):
         number = fits.index(best_of(fits))
         fits[number] = tune_fit(
             fits[number],

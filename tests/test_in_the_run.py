@@ -17,6 +17,7 @@ from helpers import ROOT, run_python
 from torch import nn
 
 import golfpack
+from generator.calibration import language_model_loss
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 BUDGET = 24_150  # some bytes more than what fits takes, since the code of a packed file is not always as long as the script's
@@ -267,8 +268,14 @@ def test_tuning_in_the_run(loading: Path, model: Model, tmp_path: Path) -> None:
     size = golfpack.build(loading, before, tmp_path / "plain.py", recipe=recipe).size
     tight = golfpack.pack(model, BATCHES, output=tmp_path / "tight.py", recipe=recipe, budget=size, **common)
     assert tight.inspection.size <= size
+    module = Model().eval()
+    module.load_state_dict(before)
+    tuner = golfpack.Tuner.of((module, BATCHES, language_model_loss()), golfpack.TuneOptions(updates=8))
+    assert golfpack.build(loading, before, tmp_path / "tight.py", recipe=recipe, budget=size, tune=tuner).size <= size
     with pytest.raises(golfpack.InputError, match="tuning needs batches"):
         golfpack.pack(model, output=tmp_path / "none.py", **common)
+    with pytest.raises(golfpack.InputError, match="self-generated sequences are for fit and build"):
+        golfpack.Packer(tmp_path / "none.py", script=loading, tune=golfpack.TuneOptions(self_generate=8))
     for tune in (0, "long", True):
         with pytest.raises(golfpack.InputError, match="a number of seconds above 0"):
             golfpack.Packer(tmp_path / "none.py", script=loading, tune=tune)

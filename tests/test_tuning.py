@@ -22,12 +22,13 @@ from generator.errors import InputError
 from generator.quantizers import Quantized
 from generator.recipes.forms import as_recipe, statistics_recipe
 from generator.recipes.recipe import Recipe
+from generator.search.tuned import tune_payload
 from generator.statistics import Statistics
 from generator.tuning import TuneOptions
 from generator.tuning.objective import Sequences
 from generator.tuning.parameters import ModelWeights
 from generator.tuning.rounds import ROUNDS, rounds_of
-from generator.tuning.trained import Gains
+from generator.tuning.trained import gains_of
 from generator.tuning.tuner import Tuner
 from generator.weights.checkpoint import Checkpoint, from_state_dict
 from generator.weights.encode import code, prove
@@ -132,7 +133,9 @@ def stacked(dequantizer: str) -> Quantized:
 def test_gains_take_the_gradient_of_the_weight(dequantizer: str) -> None:
     quantized = stacked(dequantizer)
     value = quantized.tensor().float()
-    gains = Gains(quantized, value)
+    kind = gains_of(quantized)
+    assert kind is not None
+    gains = kind(quantized, value)
     generator = torch.Generator().manual_seed(0)
     target = torch.randn(value.shape, generator=generator)
     for factors in gains.parameters:
@@ -147,7 +150,9 @@ def test_gains_take_the_gradient_of_the_weight(dequantizer: str) -> None:
 @pytest.mark.parametrize("dequantizer", ["grid", "scale"])
 def test_gains_are_stored(dequantizer: str) -> None:
     quantized = stacked(dequantizer)
-    gains = Gains(quantized, quantized.tensor().float())
+    kind = gains_of(quantized)
+    assert kind is not None
+    gains = kind(quantized, quantized.tensor().float())
     assert torch.equal(gains.quantized().tensor(), quantized.tensor())
     assert gains.quantized().dequantizer == dequantizer
     for factors in gains.parameters:
@@ -165,6 +170,14 @@ def test_without_a_gain_it_is_the_plain_one(model, batches, checkpoint, statisti
     tuned = tuner(model, batches, updates=8).tune(checkpoint, recipe, plain, statistics)
     assert tuned.quantized is plain
     assert tuned.after == tuned.before == 0
+
+
+def test_what_is_too_large_stays_untuned(model, batches, checkpoint, recipe, plain, statistics) -> None:
+    payload = code(plain)
+    given = (payload, plain, checkpoint, recipe, tuner(model, batches, updates=24))
+    for budget, stays in ((None, False), (100, False), (99, True)):
+        found = tune_payload(*given, statistics=statistics, budget=budget, size=lambda _: 100)
+        assert (found is payload) is stays
 
 
 def test_a_time_limit_ends_it(model, batches, checkpoint, recipe, plain, statistics) -> None:

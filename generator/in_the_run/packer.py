@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -33,7 +34,7 @@ from generator.recipes.marks import find_knob, find_searched, has_knob, with_val
 from generator.recipes.recipe import make_recipe
 from generator.search.fitting import check_budget, search_recipe
 from generator.search.results import Fit
-from generator.search.tuned import SHARE, searching, tune_fit
+from generator.search.tuned import has_time, searching, tune_fit, tune_payload
 from generator.specs import check_table
 from generator.tuning import TuneOptions
 from generator.tuning.tuner import Tuner
@@ -115,6 +116,8 @@ class Packer:
         if statistics not in ("token", "sequence"):
             raise InputError(f"the statistics must be 'token' or 'sequence', not {shown(statistics)}")
         self._tune = tune if isinstance(tune, TuneOptions) else None if tune is None else TuneOptions(seconds=tune)
+        if self._tune is not None and self._tune.self_generate:
+            raise InputError("tuning in the run takes the batches; self-generated sequences are for fit and build")
         self._table = _read_recipe(recipe) if recipe is not None else None
         self._job: Job | None = None
         if _leads():
@@ -160,7 +163,6 @@ class Packer:
                         progress=self._progress,
                     )
             source = Source(checkpoint, statistics, Memory())
-
             inspection, fit, data = ranks.lead(
                 lambda: self._lead(module, source, batches, Shared(ranks, source), deadline), source
             )
@@ -188,6 +190,12 @@ class Packer:
         """Fitted where the recipe marks a knob, and tuned if there is a tuner, and time for it."""
         started = time.monotonic()
         checkpoint, statistics = source.checkpoint, source.statistics
+        common: dict[str, Any] = {
+            "statistics": statistics,
+            "budget": self._budget,
+            "size": lambda payload: job.emit(payload, self._progress).written.size,
+            "progress": self._progress,
+        }
         table, title = self._table or (None, "")
         if table is None and statistics is not None:
             table, title = read_table(None, statistics)
@@ -195,29 +203,13 @@ class Packer:
             recipe = as_recipe(table, statistics)
             quantized = quantize_checkpoint(checkpoint, recipe, statistics, None, self._progress, workers)
             payload = encode_quantized(quantized, self._progress)
-            if tuner is not None and _has_time(deadline, started):
-                limit = deadline.within(SHARE)
-
-                def tuned() -> Payload:
-                    found = tuner.tune(checkpoint, recipe, quantized, statistics, self._progress, limit)
-                    return encode_quantized(found.quantized, self._progress)
-
-                other = _or_else(tuned, payload)
-                if job.emit(other, self._progress).written.size <= self._budget:
-                    return None, other
-                logger("tune").warning("the tuned artifact would be above the budget; it is written without tuning")
+            if tuner is not None and has_time(deadline, started):
+                work = partial(tune_payload, payload, quantized, checkpoint, recipe, tuner, deadline=deadline, **common)
+                payload = _or_else(work, payload)
             return None, payload
-        common: dict[str, Any] = {
-            "statistics": statistics,
-            "budget": self._budget,
-            "size": lambda payload: job.emit(payload, self._progress).written.size,
-            "progress": self._progress,
-            "workers": workers,
-        }
-        fit = search_recipe(checkpoint, table, title, deadline=searching(deadline, tuner), **common)
-        if tuner is not None and _has_time(deadline, started):
-            found = fit
-            fit = _or_else(lambda: tune_fit(found, table, checkpoint, tuner, deadline=deadline, **common), fit)
+        fit = search_recipe(checkpoint, table, title, workers=workers, deadline=searching(deadline, tuner), **common)
+        if tuner is not None and has_time(deadline, started):
+            fit = _or_else(partial(tune_fit, fit, table, checkpoint, tuner, workers=workers, deadline=deadline, **common), fit)
         assert fit.payload is not None
         return fit.without_payload(), fit.payload
 
@@ -231,14 +223,6 @@ def pack(
 ) -> Packed:
     """Pack a model from within its training run: `Packer(output, **options).pack(model, batches)`."""
     return Packer(output, **options).pack(model, batches)
-
-
-def _has_time(deadline: Deadline, started: float) -> bool:
-    """Whether there is time for tuning, which quantizes everything once more, as was done since `started`."""
-    if deadline.left >= (time.monotonic() - started) / 2 and not deadline.passed:
-        return True
-    logger("tune").warning("no time is left for tuning")
-    return False
 
 
 def _or_else(work: Callable[[], Result], other: Result) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,7 +18,7 @@ from generator.search.results import Fit, Point
 from generator.statistics import Statistics
 from generator.tuning.tuner import Tuner
 from generator.weights.checkpoint import Checkpoint
-from generator.weights.encode import code, prove
+from generator.weights.encode import code, encode_quantized, prove
 from generator.weights.quantize import QuantizedCheckpoint, quantize_checkpoint
 from generator.weights.workers import Workers
 
@@ -34,6 +35,47 @@ def searching(deadline: Deadline, tuner: Tuner | None) -> Deadline:
         return deadline
     seconds = tuner.options.seconds
     return deadline.within(0.5) if seconds is None else Deadline(deadline.moment - seconds)
+
+
+def has_time(deadline: Deadline, started: float) -> bool:
+    """Whether there is time for tuning, which quantizes all once more, as was done since `started` (monotonic seconds)."""
+    enough = deadline.left >= (time.monotonic() - started) / 2 and not deadline.passed
+    if not enough:
+        logger("tune").warning("no time is left for tuning")
+    return enough
+
+
+def tune_payload(
+    payload: Payload,
+    quantized: QuantizedCheckpoint,
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    tuner: Tuner,
+    *,
+    statistics: Statistics | None,
+    budget: int | None,
+    size: Callable[[Payload], int],
+    progress: Listener | None = None,
+    deadline: Deadline | None = None,
+) -> Payload:
+    """Tune what a recipe made, whose options are all given.
+
+    Args:
+        payload: without tuning, which stays where tuning gains nothing or takes more bytes than there are.
+        quantized: what it holds.
+        checkpoint, recipe, statistics: what it was made from.
+        tuner: with the model of the checkpoint.
+        budget, size, progress, deadline: as for `search_recipe`; None for no budget.
+
+    Raises:
+        InputError: the model is not that of the checkpoint, or can't be tuned.
+    """
+    limit = deadline.within(SHARE) if deadline else None
+    tuned = tuner.tune(checkpoint, recipe, quantized, statistics, progress, limit).quantized
+    if tuned is quantized:
+        return payload
+    found = encode_quantized(tuned, progress)
+    return found if budget is None or _fits(size(found), budget) else payload
 
 
 def tune_fit(
@@ -78,13 +120,18 @@ def tune_fit(
         return fit
     payload = code(tuned.quantized, progress=progress)
     total = size(payload)
-    if total > budget:
-        logger("tune").warning("the tuned artifact would have %d bytes; it is written without tuning", total)
+    if not _fits(total, budget):
         return fit
     prove(payload, tuned.quantized, progress)
     metric = metric_of(evaluate, tuned.quantized.state_dict()) if evaluate is not None else None
     point = Point(correction.value, total, metric)
     return replace(fit, points=[*fit.points, point], best=point, payload=payload, tuned=True)
+
+
+def _fits(total: int, budget: int) -> bool:
+    if total > budget:
+        logger("tune").warning("the tuned artifact would have %d bytes; it is written without tuning", total)
+    return total <= budget
 
 
 class _Correction:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -56,65 +57,76 @@ class Whole(Trained):
 
 
 class Gains(Trained):
-    """Factors of what was quantized, near one: of rows and columns where those have exponents, of scales where it has such.
-
-    Factors of rows and columns are rounded when they are stored, and take bytes; those of scales go into the scales.
-    """
+    """Factors of what was quantized, near one: one for each element of the arrays that multiply the symbols."""
 
     def __init__(self, quantized: Quantized, value: Tensor):
         """Begin with ones.
 
         Args:
-            quantized: of a kind that `has_gains`.
+            quantized: of a kind that `gains_of` knows.
             value: its tensor in float32, on the model's device.
         """
         self._quantized, self._value = quantized, value
-        shapes = [array.shape for array in quantized.arrays[1:]]
-        self.parameters = [torch.ones(shape, device=value.device) for shape in shapes]
+        self.parameters = [torch.ones(array.shape, device=value.device) for array in quantized.arrays[1:]]
         self.rate = GAIN_RATE
 
     def value(self) -> Tensor:
-        value = self._value
-        for factors in self.parameters:
-            value = value * factors
-        return value
+        return self._product(range(len(self.parameters)), self._value)
 
     def take(self, gradient: Tensor | None) -> None:
         for number, factors in enumerate(self.parameters):
             if gradient is None:
                 factors.grad = None
-                continue
-            product = gradient * self._value
-            for other, others in enumerate(self.parameters):
-                product = product if other == number else product * others
-            factors.grad = product.sum_to_size(factors.shape)
+            else:
+                others = (other for other in range(len(self.parameters)) if other != number)
+                factors.grad = self._product(others, gradient * self._value).sum_to_size(factors.shape)
+
+    def _product(self, numbers: Iterable[int], value: Tensor) -> Tensor:
+        for number in numbers:
+            value = value * self.parameters[number]
+        return value
 
     def quantized(self) -> Quantized:
         """The tensor as it is stored with the factors that it has now."""
-        known = self._quantized
-        factors = [one.detach().cpu() for one in self.parameters]
-        if known.dequantizer == "scale":
-            scales = known.arrays[1]
-            with np.errstate(over="ignore"):
-                scaled = (scales * factors[0].numpy()).astype(scales.dtype)
-            return replace(known, arrays=(known.arrays[0], np.where(np.isfinite(scaled), scaled, scales)))
-        gains = tuple(((one - 1) * FINENESS).round().clamp(-128, 127).to(torch.int8).numpy() for one in factors)
-        return _with_gains(known, gains) if any(map(np.any, gains)) else known
+        return self._stored(self._quantized, [one.detach().cpu().numpy() for one in self.parameters])
+
+    @classmethod
+    def guessed(cls, quantized: Quantized) -> Quantized:
+        """About what a tensor becomes by training its factors, as far as its size goes."""
+        generator = np.random.default_rng(0)
+        return cls._stored(quantized, [generator.normal(np.ones(array.shape), GUESS) for array in quantized.arrays[1:]])
+
+    @classmethod
+    @abstractmethod
+    def _stored(cls, quantized: Quantized, factors: Sequence[Array]) -> Quantized:
+        """A quantized tensor times factors."""
 
 
-def guessed(quantized: Quantized) -> Quantized:
-    """About what a tensor that `has_gains` becomes by training them, as far as its size goes."""
-    if quantized.dequantizer != "grid":
-        return quantized
-    generator = np.random.default_rng(0)
-    deviations = (generator.normal(0, GUESS * FINENESS, array.shape) for array in quantized.arrays[1:])
-    return _with_gains(quantized, tuple(np.rint(one).astype("i1") for one in deviations))
+class ScaleGains(Gains):
+    """Of scales, into which they go: they take no bytes."""
+
+    @classmethod
+    def _stored(cls, quantized: Quantized, factors: Sequence[Array]) -> Quantized:
+        symbols, scales = quantized.arrays
+        with np.errstate(over="ignore"):
+            scaled = (scales * factors[0]).astype(scales.dtype)
+        return replace(quantized, arrays=(symbols, np.where(np.isfinite(scaled), scaled, scales)))
 
 
-def _with_gains(quantized: Quantized, gains: tuple[Array, ...]) -> Quantized:
-    return replace(quantized, dequantizer="grid_gains", arrays=quantized.arrays + gains)
+class GridGains(Gains):
+    """Of rows and columns whose steps are powers of two: rounded and stored beside these."""
+
+    @classmethod
+    def _stored(cls, quantized: Quantized, factors: Sequence[Array]) -> Quantized:
+        gains = tuple(np.rint((one - 1) * FINENESS).clip(-128, 127).astype("i1") for one in factors)
+        if not any(map(np.any, gains)):
+            return quantized
+        return replace(quantized, dequantizer="grid_gains", arrays=quantized.arrays + gains)
 
 
-def has_gains(quantized: Quantized) -> bool:
-    """Whether factors of it can be trained, and stored."""
-    return quantized.dequantizer in ("grid", "scale") and quantized.arrays[0].size > 0
+KINDS: dict[str, type[Gains]] = {"grid": GridGains, "scale": ScaleGains}  # by dequantizer
+
+
+def gains_of(quantized: Quantized) -> type[Gains] | None:
+    """What trains factors of a quantized tensor; None where there is nothing to multiply."""
+    return KINDS.get(quantized.dequantizer) if quantized.arrays[0].size else None

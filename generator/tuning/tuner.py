@@ -20,7 +20,7 @@ from generator.tuning.objective import Sequences
 from generator.tuning.options import TuneOptions
 from generator.tuning.parameters import ModelWeights
 from generator.tuning.rounds import rounds_of
-from generator.tuning.trained import KEPT_RATE, RATE, Gains, Trained, Whole, guessed, has_gains
+from generator.tuning.trained import KEPT_RATE, RATE, Gains, Trained, Whole, gains_of
 from generator.tuning.training import Teacher, Training
 from generator.user_code import call
 from generator.weights.checkpoint import Checkpoint
@@ -165,7 +165,7 @@ class _Tuning:
                 results |= self._quantize(group)
                 later = later[len(group) :]
                 while self.correct is not None and not later:
-                    coming = {name: guessed(results[name]) for name in group if has_gains(results[name])}
+                    coming = {name: kind.guessed(results[name]) for name in group if (kind := gains_of(results[name]))}
                     other = self.correct(replace(self.plain, tensors=self._stored(results) | coming))
                     if other is None:
                         break
@@ -208,7 +208,7 @@ class _Tuning:
         """Have the model use what was quantized, and train its gains from now on."""
         loaded = self._loaded(results)
         self.values |= loaded
-        self.gains |= {name: Gains(one, loaded[name]) for name, one in results.items() if has_gains(one)}
+        self.gains |= {name: kind(one, loaded[name]) for name, one in results.items() if (kind := gains_of(one))}
 
     def _train_rest(self, stage: Stage, results: dict[str, Quantized]) -> tuple[float, dict[str, Quantized]]:
         """Train gains and what stays float, until what is held out gains no more; the best of it, as it will be loaded."""
